@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one module that touches verl's registries; verl loads it in every process (entry point group `verl.plugins`).
+
+It imports nothing of verl: each registration waits until verl imports the module it belongs to, so processes that never
+train pay nothing. A registration that fails prints its traceback and fails verl's import, because verl
+would swallow it and train something else.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback
+from types import ModuleType
+
+try:
+    from recipe.lazy_hooks import after_import
+    from recipe.tw_grpo.config import ESTIMATOR, REWARD_MANAGER
+except Exception:
+    print("tw_grpo: the plugin could not be loaded, so adv_estimator=tw_grpo will be unknown to verl:", file=sys.stderr)
+    traceback.print_exc()
+    raise
+
+
+@after_import("verl.utils.config")
+def _check_configuration(module: ModuleType) -> None:
+    """verl/trainer/main_ppo.py calls validate_config in the driver, before Ray."""
+    original = module.validate_config
+
+    @functools.wraps(original)
+    def validate_config(config, *args, **kwargs):
+        from recipe.tw_grpo import validation
+        from recipe.tw_grpo.errors import UserError, stop
+
+        try:
+            validation.check(config)
+        except UserError as error:
+            stop(error)
+        return original(config, *args, **kwargs)
+
+    module.validate_config = validate_config
+
+
+@after_import("verl.trainer.ppo.core_algos")
+def _register_advantage(module: ModuleType) -> None:
+    from recipe.tw_grpo.advantage import estimate
+
+    module.register_adv_est(ESTIMATOR)(estimate)
+
+
+@after_import("verl.experimental.reward_loop.reward_manager")
+def _register_reward_manager(module: ModuleType) -> None:
+    from recipe.tw_grpo.reward_manager import MultiAnswerRewardManager
+
+    module.register(REWARD_MANAGER)(MultiAnswerRewardManager)
+
+
+@after_import("verl.workers.engine.fsdp.transformer_impl")
+def _register_engine(module: ModuleType) -> None:
+    """A (device, vendor) key goes before verl's own device-only key (verl/workers/engine/base.py, get_engine_cls)."""
+    from verl.utils.device import get_device_name, get_vendor
+
+    from recipe.tw_grpo.engine import TWGRPOEngine
+
+    module.EngineRegistry.register(
+        model_type="language_model",
+        backend=["fsdp", "fsdp2"],
+        device=os.getenv("VERL_ENGINE_DEVICE") or get_device_name(),
+        vendor=os.getenv("VERL_ENGINE_VENDOR") or get_vendor(),
+    )(TWGRPOEngine)
+
+
+@after_import("verl.trainer.ppo.v1")
+def _register_trainers(module: ModuleType) -> None:
+    """Each trainer mode gets a subclass that is its parent unless the estimator is tw_grpo."""
+    from recipe.tw_grpo.trainer import with_token_weights
+
+    registry = sys.modules["verl.trainer.ppo.v1.trainer_base"].TRAINER_REGISTRY
+    for mode, trainer in list(registry.items()):
+        registry[mode] = with_token_weights(trainer)

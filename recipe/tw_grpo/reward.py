@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Eq. 7: what an answered set of letters is worth, and the format reward; pure functions of text and sets.
+
+Reading the letters out of a response is `answers.py`; calling these inside verl is `reward_manager.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+
+
+def soft_reward(predicted: Collection[str], truth: Collection[str]) -> float:
+    """R_soft of Eq. 7: |P| / |G| if P is a subset of G, else 0. An empty answer is worth 0.
+
+    Args:
+        predicted: P, the letters answered.
+        truth: G, the right letters, at least one.
+
+    Returns:
+        A number in [0, 1].
+
+    Raises:
+        ValueError: the truth is empty.
+
+    Example:
+        >>> soft_reward({"A"}, {"A", "C"}), soft_reward({"A", "B"}, {"A", "C"})
+        (0.5, 0.0)
+    """
+    predicted, truth = set(predicted), set(truth)
+    if not truth:
+        raise ValueError("the set of right answers is empty")
+    return len(predicted) / len(truth) if predicted <= truth else 0.0
+
+
+def fixed_reward(predicted: Collection[str], truth: Collection[str]) -> float:
+    """The all-or-nothing reward of the paper's ablation: 1 if P = G, else 0.
+
+    Raises:
+        ValueError: the truth is empty.
+    """
+    return float(soft_reward(predicted, truth) == 1.0)
+
+
+def format_reward(text: str) -> float:
+    """1 if the response is `<think>…</think>` then `<answer>…</answer>`, each tag exactly once and nothing around them.
+
+    White space may stand around and between the two. Both contents may be anything, also empty.
+    """
+    if any(text.count(tag) != 1 for tag in _TAGS):
+        return 0.0
+    text = text.strip()
+    between = text[text.find("</think>") + len("</think>") : text.find("<answer>")]
+    whole = text.startswith("<think>") and text.endswith("</answer>")
+    in_order = text.find("</think>") < text.find("<answer>")
+    return float(whole and in_order and not between.strip())

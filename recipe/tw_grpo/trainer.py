@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""verl's trainers with token weights: groups stay on one rank, D_t comes back from the log-probability pass, w_t goes
+into the advantages (placement `outside`: w * min(r A, clip(r) A) equals verl's own loss on w * A), metrics and dumps.
+
+With any other estimator every method is verl's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import transfer_queue as tq
+from tensordict import TensorDict
+from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.padding_utils import upsample_batch_to_divisible_size
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+from verl.utils import tensordict_utils as tu
+from verl.utils.seqlen_balancing import calculate_workload, log_seqlen_unbalance
+
+from recipe.tw_grpo.balancing import pack_groups, rows_per_rank
+from recipe.tw_grpo.engine import REQUEST
+from recipe.tw_grpo.group_weights import advantage_metrics, weigh_batch
+from recipe.tw_grpo.validation import settings_of
+
+
+def uid_of(key: str) -> str:
+    """Prompt id of a TransferQueue key, which verl writes as {uid}_{session}_{output}."""
+    return key.rsplit("_", 2)[0]
+
+
+def with_token_weights(trainer: type[PPOTrainer]) -> type[PPOTrainer]:
+    """Subclass of one of verl's trainers that behaves like its parent unless `adv_estimator` is tw_grpo."""
+    return type(f"TWGRPO{trainer.__name__}", (TokenWeightsMixin, trainer), {"__doc__": TokenWeightsMixin.__doc__})
+
+
+class TokenWeightsMixin:
+    """The steps of a verl trainer that TW-GRPO adds to; to be put before a PPOTrainer in the bases."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.tw_grpo = settings_of(config)
+        self._dump_columns: dict[str, dict[str, Any]] = {}
+
+    def _balance_batch(self, batch: KVBatchMeta, metrics: dict, logging_prefix: str = "global_seqlen", **kwargs: Any):
+        """As verl's, but a prompt's responses stay on one data-parallel rank."""
+        if self.tw_grpo is None:
+            return super()._balance_batch(batch, metrics, logging_prefix=logging_prefix, **kwargs)
+        ranks = self._data_parallel_size()
+        if ranks == 1:
+            return super()._balance_batch(batch, metrics, logging_prefix=logging_prefix, **kwargs)
+        multiple = self._get_required_batch_multiple(ranks)
+        groups = _rows_by_group(batch.keys)
+        cost = calculate_workload(torch.tensor([tag["seq_len"] for tag in batch.tags])).tolist()
+        sizes = [len(rows) for rows in groups.values()]
+        workloads = [sum(cost[row] for row in rows) for rows in groups.values()]
+        rows_each = rows_per_rank(sizes, workloads, ranks, multiple)
+        packed = pack_groups(sizes, workloads, ranks, rows_each)
+        real = len(batch)
+        batch = upsample_batch_to_divisible_size(batch, rows_each * ranks, self.tokenizer.eos_token_id)
+        members = list(groups.values())
+        placeholders = iter(range(real, len(batch)))
+        partitions = []
+        for rank_groups in packed:
+            rows = [row for group in sorted(rank_groups) for row in members[group]]
+            partitions.append(rows + [next(placeholders) for _ in range(rows_each - len(rows))])
+        lengths = [tag["seq_len"] for tag in batch.tags]
+        metrics.update(log_seqlen_unbalance(seqlen_list=lengths, partitions=partitions, prefix=logging_prefix))
+        batch.reorder([row for rows in partitions for row in rows])
+        return batch
+
+    def _data_parallel_size(self) -> int:
+        mapping = self.actor_rollout_wg._dispatch_info.get("actor")
+        if mapping is None:
+            mapping = self.actor_rollout_wg._dispatch_info["actor"] = self.actor_rollout_wg._query_dispatch_info(
+                "actor"
+            )
+        return max(mapping) + 1
+
+    def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        """As verl's, with a request to the engine for D_t, which it leaves in the field `token_divergence`."""
+        if self.tw_grpo is None:
+            return super()._compute_old_log_prob(batch, metrics)
+        batch.extra_info[REQUEST] = {"divergence": self.tw_grpo.divergence}
+        result = super()._compute_old_log_prob(batch, metrics)
+        for meta in (batch, result):
+            meta.extra_info.pop(REQUEST, None)
+        return result
+
+    def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        """As verl's, then advantages times w_t (and the per-prompt normalisation of Eq. 6)."""
+        batch = super()._compute_advantage(batch, metrics)
+        if self.tw_grpo is None:
+            return batch
+        fields = ["advantages", "token_divergence", "response_mask", "rm_scores"]
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+        real = [not tag.get("is_padding", False) for tag in batch.tags]
+        weights = weigh_batch(
+            uids=[uid_of(key) for key in batch.keys],
+            divergence=list(data["token_divergence"].unbind()),
+            response_mask=list(data["response_mask"].unbind()),
+            rewards=torch.stack([row.sum() for row in data["rm_scores"].unbind()]),
+            real=real,
+            settings=self.tw_grpo,
+        )
+        factor = torch.cat(weights.factor).to(data["advantages"].dtype)
+        advantages = data["advantages"]
+        metrics.update(weights.metrics)
+        metrics.update(advantage_metrics(advantages.values(), factor))
+        output = {
+            "advantages": torch.nested.nested_tensor_from_jagged(advantages.values() * factor, advantages.offsets()),
+            "token_weights": torch.nested.as_nested_tensor(weights.token_weights, layout=torch.jagged),
+        }
+        return tq.kv_batch_put(
+            keys=batch.keys, partition_id=batch.partition_id, fields=TensorDict(output, batch_size=len(batch))
+        )
+
+    def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
+        """As verl's; each line also has what is needed to recompute its token weights."""
+        if self.tw_grpo is not None:
+            self._dump_columns = _dump_columns(batch)
+        super()._log_rollout_data(batch, timing_raw, rollout_data_dir)
+        self._dump_columns = {}
+
+    def _dump_generations(self, *args: Any, reward_extra_infos_dict: dict[str, list], **kwargs: Any) -> None:
+        rows = [self._dump_columns.get(key) for key in reward_extra_infos_dict.get("uid", [])]
+        if rows and all(row is not None for row in rows):
+            reward_extra_infos_dict = reward_extra_infos_dict | {
+                column: [row[column] for row in rows] for column in rows[0]
+            }
+        super()._dump_generations(*args, reward_extra_infos_dict=reward_extra_infos_dict, **kwargs)
+
+
+def _rows_by_group(keys: list[str]) -> dict[str, list[int]]:
+    groups: dict[str, list[int]] = {}
+    for row, key in enumerate(keys):
+        groups.setdefault(uid_of(key), []).append(row)
+    return groups
+
+
+def _dump_columns(batch: KVBatchMeta) -> dict[str, dict[str, Any]]:
+    """Columns of the rollout dump, by TransferQueue key."""
+    fields = ["prompts", "responses", "token_weights", "token_divergence", "index", "extra_fields"]
+    data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+    rows: dict[str, dict[str, Any]] = {key: {} for key in batch.keys}
+    columns = {
+        "prompt_ids": [row.tolist() for row in data["prompts"].unbind()],
+        "response_ids": [row.tolist() for row in data["responses"].unbind()],
+        "token_weights": [row.tolist() for row in data["token_weights"].unbind()],
+        "token_divergence": [row.tolist() for row in data["token_divergence"].unbind()],
+    }
+    if "index" in data.keys():
+        columns["index"] = list(tu.get(data, "index"))
+    if "extra_fields" in data.keys():
+        columns["reward"] = [extra.get("reward_extra_info", {}) for extra in tu.get(data, "extra_fields")]
+    for name, values in columns.items():
+        for key, value in zip(batch.keys, values, strict=True):
+            rows[key][name] = value
+    return rows

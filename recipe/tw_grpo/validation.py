@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of verl's configuration TW-GRPO needs, checked in the driver before Ray starts and any model is loaded.
+
+Settings that would give wrong or no token weights are refused in one line with the way out; each check is one function
+of the whole verl configuration. The settings of the method itself are checked by `config.py`.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from recipe.tw_grpo.config import ESTIMATOR, REWARD_MANAGER, RewardConfig, TWGRPOConfig
+from recipe.tw_grpo.errors import UserError
+
+VERL_VERSION = "0.9.1"
+
+
+def settings_of(config: DictConfig) -> TWGRPOConfig | None:
+    """The method's settings when this verl configuration turns it on, else None.
+
+    Raises:
+        UserError: unknown or impossible settings under `algorithm.tw_grpo`.
+    """
+    if config.algorithm.adv_estimator != ESTIMATOR:
+        return None
+    return TWGRPOConfig.from_mapping(_plain(config.algorithm.get("tw_grpo")))
+
+
+def check(config: DictConfig) -> None:
+    """Refuse a verl configuration that cannot work with this plugin; silent when it does not use it.
+
+    Raises:
+        UserError: one line that names the setting and the way out.
+    """
+    if config.reward.reward_manager.name == REWARD_MANAGER:
+        RewardConfig.from_mapping(_plain(config.reward.get("reward_kwargs")))
+    settings = settings_of(config)
+    if settings is None:
+        if config.algorithm.get("tw_grpo") is not None:
+            raise UserError(
+                f"algorithm.tw_grpo.* is set but algorithm.adv_estimator={config.algorithm.adv_estimator}: "
+                f"set algorithm.adv_estimator={ESTIMATOR} or leave those settings out"
+            )
+        return
+    if (found := version("verl")) != VERL_VERSION:
+        raise UserError(f"tw_grpo is made for verl {VERL_VERSION}, found {found}: pip install verl=={VERL_VERSION}")
+    _check_groups(config)
+    _check_engine(config)
+    _check_trainer(config)
+    mode = config.actor_rollout_ref.actor.loss_agg_mode
+    if settings.loss_normalization == "prompt" and mode != "token-mean":
+        raise UserError(
+            f"actor_rollout_ref.actor.loss_agg_mode={mode} is not the paper's per-prompt token mean: set it to "
+            "token-mean, or keep it with +algorithm.tw_grpo.loss_normalization=batch"
+        )
+
+
+def _check_groups(config: DictConfig) -> None:
+    n = config.actor_rollout_ref.rollout.n
+    if n < 2:
+        raise UserError(
+            f"actor_rollout_ref.rollout.n={n}: it needs responses to compare: set it to 2 or more (paper: 8)"
+        )
+    actor = config.actor_rollout_ref.actor
+    ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes // actor.get("ulysses_sequence_parallel_size", 1)
+    if config.data.train_batch_size % ranks:
+        raise UserError(
+            f"data.train_batch_size={config.data.train_batch_size} prompts cannot be shared evenly by {ranks} "
+            "data-parallel ranks without splitting a prompt's responses: make it a multiple"
+        )
+
+
+def _check_engine(config: DictConfig) -> None:
+    strategy = config.actor_rollout_ref.actor.strategy
+    if strategy not in ("fsdp", "fsdp2"):
+        raise UserError(
+            f"actor_rollout_ref.actor.strategy={strategy} gives no hidden states to TW-GRPO: set it to fsdp2 (or fsdp)"
+        )
+
+
+def _check_trainer(config: DictConfig) -> None:
+    if not config.trainer.use_v1:
+        raise UserError("trainer.use_v1=False is verl's legacy trainer, without token weights: set it to True")
+    mode = config.trainer.v1.trainer_mode
+    if mode != "sync":
+        raise UserError(
+            f"trainer.v1.trainer_mode={mode} has not been shown to give exact token weights: set it to sync"
+        )
+    correction = config.algorithm.get("rollout_correction")
+    if correction and correction.get("bypass_mode", False):
+        raise UserError(
+            "algorithm.rollout_correction.bypass_mode=True skips the forward pass that token weights come from: "
+            "set it to False"
+        )
+
+
+def _plain(section: Any) -> Any:
+    return OmegaConf.to_container(section, resolve=True) if OmegaConf.is_config(section) else section
