@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""verl on a CPU, from outside verl: everything here does nothing unless the environment says `VERL_PLATFORM=cpu`.
+
+plugin.py is verl's entry point and vllm_plugin.py vLLM's; patches.py lists what stock verl and vLLM lack, each item
+with the line that makes it necessary. env.sh and overrides.args hold the settings a training run on CPU needs.
+"""

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+# Source this before running anything of verl on a CPU. VERL_PLATFORM=cpu is what turns recipe.cpu_platform on (its
+# plugin sets VERL_ENGINE_DEVICE, VLLM_CPU_KVCACHE_SPACE and FORCE_QWENVL_VIDEO_READER, see choice.py); the rest keeps a
+# small machine quiet, off the network and patient. A variable that is already set keeps its value.
+export VERL_PLATFORM=cpu
+export HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}" TRANSFORMERS_OFFLINE="${TRANSFORMERS_OFFLINE:-1}"
+export WANDB_MODE="${WANDB_MODE:-disabled}" DO_NOT_TRACK="${DO_NOT_TRACK:-1}"
+export RAY_USAGE_STATS_ENABLED="${RAY_USAGE_STATS_ENABLED:-0}" VLLM_NO_USAGE_STATS="${VLLM_NO_USAGE_STATS:-1}"
+# A worker imports torch, verl and vLLM before it answers: tens of seconds each when two cores start seven of them.
+export RAY_worker_register_timeout_seconds="${RAY_worker_register_timeout_seconds:-240}"
+# Ray's log line per worker instead of "[repeated 3x]", and Hydra's whole traceback: errors stay readable.
+export RAY_DEDUP_LOGS="${RAY_DEDUP_LOGS:-0}" HYDRA_FULL_ERROR="${HYDRA_FULL_ERROR:-1}"

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stock verl 0.9.1 and vLLM 0.27.1 lack on a CPU, one `Patch` each, applied right after its module is imported.
+
+A patch says which line makes it necessary, how to repair it, and how to see the defect: `defect(module)` runs the real
+code and tells whether it still fails, so the same function proves that the patch is needed and that it works.
+`python -m recipe.cpu_platform.patches` prints the list.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+
+from recipe.lazy_hooks import after_import
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One repair of one module of somebody else.
+
+    name: for people and tests. module: full name of the module it changes, as soon as that has been imported.
+    because: file:line of the verl or vLLM version that makes it necessary. apply: changes the module.
+    defect: True while the module, as it is now, still shows what the patch is for; may import torch and take seconds.
+    """
+
+    name: str
+    module: str
+    because: str
+    apply: Callable[[ModuleType], None]
+    defect: Callable[[ModuleType], bool]
+
+
+# --- verl: process group --------------------------------------------------------------------------------------------
+
+
+def _gloo_only(distributed: ModuleType) -> None:
+    """The default backend "cpu:gloo,<device>:<backend>" names the device cpu twice here: use plain gloo."""
+    original = distributed.initialize_global_process_group_ray
+
+    @functools.wraps(original)
+    def initialize_global_process_group_ray(timeout_second=None, backend=None):
+        return original(timeout_second=timeout_second, backend=backend or "cpu:gloo")
+
+    distributed.initialize_global_process_group_ray = initialize_global_process_group_ray
+
+
+def _group_is_refused(distributed: ModuleType) -> bool:
+    import torch
+
+    try:
+        with _one_process(distributed.initialize_global_process_group_ray):
+            return not torch.distributed.is_initialized()
+    except (RuntimeError, ValueError) as error:
+        if "Duplicate device type cpu" in str(error):
+            return True
+        raise
+
+
+@contextmanager
+def _one_process(initialize: Callable[[], None]) -> Iterator[None]:
+    """A torch process group of this process alone, made by `initialize`, for the length of a with block."""
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder:
+        saved = {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "DIST_INIT_METHOD")}
+        os.environ.update(RANK="0", WORLD_SIZE="1", DIST_INIT_METHOD=f"file://{folder}/store")
+        try:
+            initialize()
+            yield
+        finally:
+            if torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()
+            for name, value in saved.items():
+                os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+# --- verl: pinned memory --------------------------------------------------------------------------------------------
+
+
+def _no_pinned_memory(fsdp_utils: ModuleType) -> None:
+    """A forward-only FSDP2 engine (the reference policy) asks for pinned memory, which needs an accelerator."""
+    original = fsdp_utils.CPUOffloadPolicy
+
+    class CPUOffloadPolicy(original):
+        """torch's policy that never pins."""
+
+        def __init__(self, pin_memory: bool = True) -> None:
+            super().__init__(pin_memory=False)
+
+    fsdp_utils.CPUOffloadPolicy = CPUOffloadPolicy
+
+
+def _pinning_fails(fsdp_utils: ModuleType) -> bool:
+    import torch
+    from torch.distributed.device_mesh import init_device_mesh
+
+    def initialize() -> None:
+        torch.distributed.init_process_group("gloo", init_method=os.environ["DIST_INIT_METHOD"], rank=0, world_size=1)
+
+    with _one_process(initialize):
+        model = torch.nn.Linear(2, 2)
+        policy = fsdp_utils.CPUOffloadPolicy(pin_memory=True)
+        try:
+            fsdp_utils.fully_shard(model, mesh=init_device_mesh("cpu", (1,)), offload_policy=policy)
+            model(torch.ones(1, 2))
+        except RuntimeError as error:
+            if "accelerator" in str(error):  # "Cannot access accelerator device when none is available"
+                return True
+            raise
+    return False
+
+
+# --- verl: position ids of a multimodal batch -----------------------------------------------------------------------
+
+
+def _ragged_position_ids(tensordict_utils: ModuleType) -> None:
+    """Any device: the ragged dimension of [batch, 4, L] position ids is set to 2 without looking.
+
+    When all sequences of a batch have one length L, torch has packed the [4, L] rows along their first dimension
+    (values [4 * batch, L], offsets in steps of 4); then the tensor has to be rebuilt. Tiny models, whose responses all
+    run to the limit, meet it constantly.
+    """
+    original = tensordict_utils.maybe_fix_3d_position_ids
+
+    @functools.wraps(original)
+    def maybe_fix_3d_position_ids(data):
+        import torch
+
+        ids = data["position_ids"] if "position_ids" in data.keys() else None
+        if isinstance(ids, torch.Tensor) and ids.is_nested and ids.dim() == 3:
+            values, offsets = ids.values(), ids.offsets()
+            packed, batch = int(offsets[-1]), len(offsets) - 1
+            # A square [4 * batch, L] with L = 4 * batch is packed that way too, unless the batch is a single sequence.
+            if values.shape[0] == packed and (values.shape[1] != packed or batch > 1):
+                rows = list(torch.split(values, offsets.diff().tolist(), dim=0))
+                data["position_ids"] = tensordict_utils.nested_tensor_from_tensor_list(rows, ragged_idx=2)
+                return
+        original(data)
+
+    tensordict_utils.maybe_fix_3d_position_ids = maybe_fix_3d_position_ids
+
+
+def _equal_lengths_break(tensordict_utils: ModuleType) -> bool:
+    import torch
+
+    for length in (3, 8, 10):  # two sequences of one length; 8 = 4 * 2 is the length that splits without an error
+        rows = [torch.arange(4 * length).reshape(4, length) + 100 * i for i in range(2)]
+        ids = torch.nested.as_nested_tensor(rows, layout=torch.jagged)
+        data = tensordict_utils.get_tensordict({"position_ids": ids})
+        tensordict_utils.maybe_fix_3d_position_ids(data)
+        try:
+            unpacked = data["position_ids"].unbind()
+        except RuntimeError:
+            return True
+        if not all(torch.equal(a, b) for a, b in zip(unpacked, rows, strict=True)):
+            return True
+    return False
+
+
+# --- verl: replay buffer --------------------------------------------------------------------------------------------
+
+
+def _honour_poll_interval(replay_buffer: ModuleType) -> None:
+    """`trainer.v1.sampler.sampler_kwargs.poll_interval` arrives in the buffer and is ignored: it polls every 2 s.
+
+    That is most of a step of a tiny model. A custom sampler class would cost verl's own group filtering, which
+    trainer_base.py:172 keeps for the stock classes.
+    """
+    original = replay_buffer.ReplayBuffer.__init__
+
+    @functools.wraps(original)
+    def __init__(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        self.poll_interval = float((self.sampler_kwargs or {}).get("poll_interval", self.poll_interval))
+
+    replay_buffer.ReplayBuffer.__init__ = __init__
+
+
+def _poll_interval_is_ignored(replay_buffer: ModuleType) -> bool:
+    buffer = replay_buffer.ReplayBuffer(
+        trainer_mode="sync",
+        trainer_config={},
+        max_off_policy_threshold=None,
+        max_off_policy_strategy="drop",
+        sampler_kwargs={"poll_interval": 0.25},
+    )
+    return buffer.poll_interval != 0.25
+
+
+# --- vLLM: live weights ---------------------------------------------------------------------------------------------
+
+
+def _keep_linear_weights(utils: ModuleType) -> None:
+    """vLLM packs a linear layer's weight for its CPU kernels after loading and deletes `layer.weight`.
+
+    A weight sync then has nothing to write to ("'Parameter' object has no attribute 'weight_loader'"), and a packed
+    copy would go stale. Keep the weight and multiply by it.
+    """
+    original = utils.dispatch_cpu_unquantized_gemm
+
+    @functools.wraps(original)
+    def dispatch_cpu_unquantized_gemm(layer, remove_weight):
+        import torch
+
+        if layer.weight.ndim != 2:  # a convolution or stacked experts: not a linear layer, and not deleted
+            original(layer, remove_weight)
+            return
+        layer.cpu_linear = torch.nn.functional.linear
+
+    utils.dispatch_cpu_unquantized_gemm = dispatch_cpu_unquantized_gemm
+
+
+def _weight_is_lost(utils: ModuleType) -> bool:
+    import torch
+
+    layer = torch.nn.Linear(32, 32, bias=False)
+    x = torch.ones(1, 32)
+    utils.dispatch_cpu_unquantized_gemm(layer, remove_weight=True)
+    if layer.weight.numel() == 0:
+        return True
+    with torch.no_grad():
+        layer.weight.fill_(0.5)  # a later sync
+        return not torch.allclose(layer.cpu_linear(x, layer.weight, None), torch.full((1, 32), 16.0))
+
+
+# --- torchvision: a CUDA wheel beside a CPU torch -------------------------------------------------------------------
+
+_declared: list[object] = []  # torch forgets a library's declarations when the library object dies
+
+
+def _declare_operators(extension: ModuleType) -> None:
+    """The package index's wheel cannot load its C++ part, and torchvision then stops at the operators it would define.
+
+    Declaring the two schemas is enough: Qwen2-VL's processors resize with torch and run none of them. Where the part
+    loads (a CPU build of torchvision, or a CUDA torch) nothing is declared.
+    """
+    if extension._has_ops() or _declared:
+        return
+    import torch
+
+    library = torch.library.Library("torchvision", "DEF")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _declared.append(library)
+
+
+def _operator_is_unknown(extension: ModuleType) -> bool:
+    import torch
+
+    return not hasattr(torch.ops.torchvision, "nms")
+
+
+PATCHES: tuple[Patch, ...] = (
+    Patch(
+        "process-group",
+        "verl.utils.distributed",
+        'verl 0.9.1 utils/distributed.py:89 builds "cpu:gloo,cpu:gloo", torch 2.13 refuses a device named twice',
+        _gloo_only,
+        _group_is_refused,
+    ),
+    Patch(
+        "pinned-memory",
+        "verl.utils.fsdp_utils",
+        "verl 0.9.1 workers/engine/fsdp/transformer_impl.py:462 passes CPUOffloadPolicy(pin_memory=True)",
+        _no_pinned_memory,
+        _pinning_fails,
+    ),
+    Patch(
+        "position-ids",
+        "verl.utils.tensordict_utils",
+        "verl 0.9.1 utils/tensordict_utils.py:915 sets _ragged_idx = 2 on a tensor that may be ragged in dimension 1",
+        _ragged_position_ids,
+        _equal_lengths_break,
+    ),
+    Patch(
+        "poll-interval",
+        "verl.trainer.ppo.v1.replay_buffer",
+        "verl 0.9.1 trainer/ppo/v1/replay_buffer.py:156-157 keeps sampler_kwargs, reads no poll_interval there",
+        _honour_poll_interval,
+        _poll_interval_is_ignored,
+    ),
+    Patch(
+        "weight-sync",
+        "vllm.model_executor.layers.utils",
+        "vLLM 0.27.1 model_executor/layers/linear.py:220 calls layers/utils.py:234 with remove_weight=True",
+        _keep_linear_weights,
+        _weight_is_lost,
+    ),
+    Patch(
+        "torchvision-operators",
+        "torchvision.extension",
+        "torchvision 0.28.0 _meta_registrations.py:163 needs operators of a library that a CPU torch cannot load",
+        _declare_operators,
+        _operator_is_unknown,
+    ),
+)
+
+_installed: set[str] = set()
+
+
+def install(*packages: str) -> None:
+    """Apply the patches of modules in these top-level packages when those modules arrive; nothing is imported now.
+
+    Args:
+        packages: "verl", "vllm" or "torchvision". Installing a package's patches again changes nothing.
+    """
+    for patch in PATCHES:
+        if patch.module.partition(".")[0] in packages and patch.name not in _installed:
+            _installed.add(patch.name)
+            after_import(patch.module)(patch.apply)
+
+
+if __name__ == "__main__":
+    for patch in PATCHES:
+        print(f"{patch.name}: {patch.because}\n    {' '.join(inspect.getdoc(patch.apply).split())}")
