@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The paper's run (arXiv 2505.24718, section 4): TW-GRPO on Qwen2.5-VL-7B, CLEVRER counterfactual questions, 2 GPUs,
+# 1 prompt x 8 responses a GPU and step, 500 steps. Any verl override can follow on the command line.
+#
+#   python data_prep/clevrer_counterfactual.py --annotations CLEVRER/questions/train.json \
+#       --video-root CLEVRER/video_train --limit 1000 --output data/clevrer_train.parquet
+#   bash examples/run_qwen25vl_7b_twgrpo.sh
+#   DRY_RUN=1 bash examples/run_qwen25vl_7b_twgrpo.sh      # compose, validate and print the configuration; no GPU
+#
+# Two differences to the published run: vLLM generates (the public code uses transformers), and the vision tower is
+# trained: verl 0.9.1 declares freeze_vision_tower and reads it nowhere.
+set -euo pipefail
+
+# The Python with verl in it: an activated environment, else this clone's .venv, else whatever `python` is.
+VENV_PYTHON=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/.venv/bin/python
+if [ -z "${PYTHON:-}" ]; then
+    if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$VENV_PYTHON" ]; then PYTHON=$VENV_PYTHON; else PYTHON=python; fi
+fi
+
+MODEL_PATH=${MODEL_PATH:-Qwen/Qwen2.5-VL-7B-Instruct}
+TRAIN_FILE=${TRAIN_FILE:-data/clevrer_train.parquet}
+VAL_FILE=${VAL_FILE:-$TRAIN_FILE}
+ADV_ESTIMATOR=${ADV_ESTIMATOR:-tw_grpo}
+EXPERIMENT=${EXPERIMENT:-qwen25vl_7b_${ADV_ESTIMATOR}}
+OUTPUT_DIR=${OUTPUT_DIR:-outputs/$EXPERIMENT}
+NNODES=${NNODES:-1}
+GPUS_PER_NODE=${GPUS_PER_NODE:-2}
+STEPS=${STEPS:-500}
+DRY_RUN=${DRY_RUN:-0}
+
+ALGORITHM=(
+    algorithm.adv_estimator="$ADV_ESTIMATOR"        # the one override that turns TW-GRPO on
+    algorithm.use_kl_in_reward=False
+)
+DATA=(
+    data.train_files="$TRAIN_FILE"
+    data.val_files="$VAL_FILE"
+    data.train_batch_size=$((NNODES * GPUS_PER_NODE))   # 1 prompt a GPU
+    data.max_prompt_length=4096
+    data.max_response_length=4096
+    data.filter_overlong_prompts=False              # data_prep bounds the video tokens; filtering decodes every video
+    data.truncation=error
+)
+MODEL=(
+    actor_rollout_ref.model.path="$MODEL_PATH"
+    actor_rollout_ref.model.use_remove_padding=True
+    actor_rollout_ref.model.enable_gradient_checkpointing=True
+)
+ACTOR=(
+    actor_rollout_ref.actor.strategy=fsdp2
+    actor_rollout_ref.actor.fsdp_config.strategy=fsdp2
+    actor_rollout_ref.actor.fsdp_config.param_offload=True
+    actor_rollout_ref.actor.fsdp_config.optimizer_offload=True
+    actor_rollout_ref.actor.optim.lr=1e-6
+    actor_rollout_ref.actor.grad_clip=20
+    actor_rollout_ref.actor.ppo_mini_batch_size=$((NNODES * GPUS_PER_NODE))
+    actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1
+    actor_rollout_ref.actor.clip_ratio_low=0.2
+    actor_rollout_ref.actor.clip_ratio_high=0.28
+    actor_rollout_ref.actor.loss_agg_mode=token-mean
+    actor_rollout_ref.actor.use_kl_loss=False
+    actor_rollout_ref.actor.entropy_coeff=0
+)
+ROLLOUT=(
+    actor_rollout_ref.rollout.name=vllm
+    actor_rollout_ref.rollout.n=8
+    actor_rollout_ref.rollout.temperature=1.0
+    actor_rollout_ref.rollout.tensor_model_parallel_size=1
+    actor_rollout_ref.rollout.gpu_memory_utilization=0.5
+    actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=1
+)
+REWARD=(
+    reward.reward_manager.name=multi_answer         # Eq. 7 plus the format reward
+)
+TRAINER=(
+    trainer.project_name=tw_grpo
+    trainer.experiment_name="$EXPERIMENT"
+    trainer.logger='["console","tensorboard"]'
+    trainer.nnodes="$NNODES"
+    trainer.n_gpus_per_node="$GPUS_PER_NODE"
+    trainer.total_epochs=1000000                    # the number of steps decides
+    trainer.total_training_steps="$STEPS"
+    trainer.save_freq=100
+    trainer.test_freq=-1
+    trainer.val_before_train=False
+    trainer.default_local_dir="$OUTPUT_DIR/checkpoints"
+    trainer.rollout_data_dir="$OUTPUT_DIR/rollouts"
+)
+
+if [ "$DRY_RUN" = 1 ]; then RUN=("$PYTHON" -m recipe.tw_grpo.dry_run); else RUN=("$PYTHON" -m verl.trainer.main_ppo); fi
+exec "${RUN[@]}" "${ALGORITHM[@]}" "${DATA[@]}" "${MODEL[@]}" "${ACTOR[@]}" "${ROLLOUT[@]}" "${REWARD[@]}" "${TRAINER[@]}" "$@"

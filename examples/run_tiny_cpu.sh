@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# TW-GRPO for real on a CPU: sets up the environment, makes a small world of videos with counterfactual questions, builds
+# a tiny Qwen2.5-VL that can see but not reason, trains it with unmodified verl, Ray, FSDP2 and vLLM, and reports.
+#
+#   bash examples/run_tiny_cpu.sh
+#   ESTIMATOR=grpo SEED=1 STEPS=40 OUT=outputs/grpo-1 bash examples/run_tiny_cpu.sh actor_rollout_ref.actor.optim.lr=1e-4
+#
+#   STEPS      training steps                                                            (default 80)
+#   SEED       seed of the run: order of the prompts and every sampled response          (default 1)
+#   ESTIMATOR  tw_grpo, or grpo for the baseline: nothing else differs                   (default tw_grpo)
+#   OUT        run folder: summary.json, report.png, train.log, rollouts, checkpoints    (default outputs/tiny)
+#   RESUME     auto: go on with the same run when it was interrupted, else start over (the old folder is moved aside)
+#              never: start over; always: an error when there is nothing to resume       (default auto)
+#   VENV, PYTHON, TORCH_WHEEL_INDEX: see examples/setup_cpu.sh
+# Any verl override can follow on the command line.
+set -euo pipefail
+INVOKED_FROM=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+STEPS=${STEPS:-80}
+SEED=${SEED:-1}
+ESTIMATOR=${ESTIMATOR:-tw_grpo}
+OUT=${OUT:-$PWD/outputs/tiny}
+RESUME=${RESUME:-auto}
+export VENV=${VENV:-$PWD/.venv}
+ASSETS=${ASSETS:-$PWD/.cache/tiny}          # toy videos and the warm-started policy, made once
+
+refuse() { echo "run_tiny_cpu: error: $*" >&2; exit 2; }
+[[ $STEPS =~ ^[1-9][0-9]*$ ]] || refuse "STEPS=$STEPS is not a number of steps, 1 or more"
+[[ $SEED =~ ^[0-9]+$ ]] || refuse "SEED=$SEED is not a whole number, 0 or more"
+[[ $ESTIMATOR =~ ^(tw_grpo|grpo)$ ]] || refuse "ESTIMATOR=$ESTIMATOR is neither tw_grpo nor grpo"
+[[ $RESUME =~ ^(auto|never|always)$ ]] || refuse "RESUME=$RESUME is none of auto, never, always"
+[[ $OUT = /* ]] || OUT=$INVOKED_FROM/$OUT
+
+bash examples/setup_cpu.sh
+export PATH=$VENV/bin:$PATH
+source recipe/cpu_platform/env.sh
+python -m examples.tiny.assets --out "$ASSETS"
+mapfile -t CPU < <(grep -v -e '^#' -e '^$' recipe/cpu_platform/overrides.args)
+
+ALGORITHM=(
+    algorithm.adv_estimator="$ESTIMATOR"        # the one override that turns TW-GRPO on
+    algorithm.use_kl_in_reward=False
+)
+DATA=(
+    data.train_files="$ASSETS/train.parquet"
+    data.val_files="$ASSETS/validation.parquet"
+    data.train_batch_size=8
+    data.max_prompt_length=256
+    data.max_response_length=96
+    data.filter_overlong_prompts=False
+    data.image_patch_size=14
+    data.seed="$SEED"
+)
+MODEL=(
+    actor_rollout_ref.model.path="$ASSETS/policy"
+)
+FP32=+actor_rollout_ref.actor.fsdp_config.mixed_precision
+ACTOR=(
+    actor_rollout_ref.actor.optim.lr=1e-3
+    actor_rollout_ref.actor.grad_clip=1.0
+    actor_rollout_ref.actor.ppo_mini_batch_size=8
+    actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=32
+    actor_rollout_ref.actor.clip_ratio_low=0.2
+    actor_rollout_ref.actor.clip_ratio_high=0.28
+    actor_rollout_ref.actor.data_loader_seed="$SEED"
+    $FP32.param_dtype=fp32 $FP32.reduce_dtype=fp32 $FP32.buffer_dtype=fp32    # bf16 is slower on most CPUs
+)
+ROLLOUT=(
+    actor_rollout_ref.rollout.n=8
+    actor_rollout_ref.rollout.temperature=1.0
+    actor_rollout_ref.rollout.dtype=float32
+    actor_rollout_ref.rollout.seed="$SEED"
+    actor_rollout_ref.rollout.agent.agent_loop_config_path="$PWD/examples/tiny/seeded_agent.yaml"
+    actor_rollout_ref.rollout.agent.default_agent_loop=seeded_agent
+    actor_rollout_ref.rollout.max_num_seqs=64
+    actor_rollout_ref.rollout.max_model_len=512
+    actor_rollout_ref.rollout.max_num_batched_tokens=4096
+    actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=32
+    actor_rollout_ref.rollout.val_kwargs.temperature=0
+)
+REWARD=(
+    reward.reward_manager.name=multi_answer     # Eq. 7 plus the format reward
+)
+TRAINER=(
+    trainer.logger='["console","file"]'
+    trainer.total_epochs=1000000                # the number of steps decides
+    trainer.save_freq=20
+    trainer.max_actor_ckpt_to_keep=1
+    actor_rollout_ref.actor.checkpoint.save_contents='[model,optimizer,extra,hf_model]'
+    trainer.val_before_train=True               # the held-out worlds, before and after
+    trainer.test_freq=1000000
+)
+
+exec python -m examples.tiny.launch --out "$OUT" --steps "$STEPS" --seed "$SEED" --estimator "$ESTIMATOR" \
+    --model "$ASSETS/policy" --resume "$RESUME" -- python -m verl.trainer.main_ppo \
+    "${CPU[@]}" "${ALGORITHM[@]}" "${DATA[@]}" "${MODEL[@]}" "${ACTOR[@]}" "${ROLLOUT[@]}" "${REWARD[@]}" \
+    "${TRAINER[@]}" "$@"
