@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CLEVRER's counterfactual questions (or toy-CLEVRER's, the same format) -> a parquet file verl trains on.
+
+Reads a split's json or the data set's folder, letters the options in choice_id order, leaves out and counts questions
+of other types and questions without a right choice, and writes the paper's prompt. It checks videos, it changes none.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # run as a file: find `data_prep` in this clone even when the package is not installed
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from tqdm import tqdm
+
+from data_prep.errors import DataError, Parser, integer, need, run_main
+from data_prep.prompts import LETTERS, multi_answer_prompt
+from data_prep.schema import arrow_schema, build_record, write_parquet
+from data_prep.videos import PAPER_FRAMES, PAPER_PIXELS, SPLITS, TOKEN_PIXELS, check_video, find_video, sampling_options
+
+# The validation split as published: its scenes, and (one right, several right) questions after leaving out those
+# without a right choice (the paper's 9,238).
+OFFICIAL_SCENES = range(10000, 15000)
+OFFICIAL_COUNTS = (3945, 5293)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One counterfactual question with at least one right option; `right` are positions in `options`."""
+
+    scene: int
+    video: str
+    question_id: int
+    question: str
+    options: tuple[str, ...]
+    right: tuple[int, ...]
+
+
+def find_annotations(path: Path, split: str | None) -> tuple[Path, str]:
+    """The json file and the name of its split, from a file or from the folder of the data set."""
+    if path.is_dir():
+        split = split or "train"
+        for candidate in (path / "questions" / f"{split}.json", path / f"{split}.json"):
+            if candidate.is_file():
+                return candidate, split
+        raise DataError(f"--annotations {path}: found neither questions/{split}.json nor {split}.json in this folder")
+    if not path.is_file():
+        raise DataError(f"--annotations {path}: no such file or folder")
+    return path, split or next((name for name in SPLITS if name in path.stem), "train")
+
+
+def load_scenes(path: Path) -> list[Any]:
+    """The list of scenes in the json file `path`."""
+    try:
+        scenes = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+        raise DataError(f"{path}: not a JSON file ({error}); download it again") from None
+    if not isinstance(scenes, list):
+        raise DataError(f"{path}: expected a list of scenes as in CLEVRER's questions/train.json, found {type(scenes)}")
+    return scenes
+
+
+def parse_choices(question: dict[str, Any], where: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Option texts in choice_id order and the positions of the right ones."""
+    found: dict[int, tuple[str, bool]] = {}
+    choices = need(question, "choices", list, where)
+    if not 1 <= len(choices) <= len(LETTERS):
+        raise DataError(f"{where}: 'choices' has {len(choices)} entries, expected 1 to {len(LETTERS)}")
+    for position, choice in enumerate(choices):
+        choice_id = need(choice, "choice_id", int, f"{where}, choice at position {position}")
+        inside = f"{where}, choice {choice_id}"
+        answer = need(choice, "answer", str, inside)
+        if answer not in ("correct", "wrong"):
+            raise DataError(f"{inside}: 'answer' must be 'correct' or 'wrong', found {answer!a:.60}")
+        if choice_id in found:
+            raise DataError(f"{inside}: this choice_id occurs twice")
+        found[choice_id] = need(choice, "choice", str, inside), answer == "correct"
+    ordered = [found[choice_id] for choice_id in sorted(found)]
+    return tuple(text for text, _ in ordered), tuple(i for i, (_, correct) in enumerate(ordered) if correct)
+
+
+def read_items(path: Path) -> tuple[list[Item], Counter, set[int]]:
+    """Questions to keep in file order, counts of everything, and the scene indices of the file.
+
+    Raises:
+        DataError: a key that is missing or of the wrong type, named with file, scene and question.
+    """
+    items: list[Item] = []
+    counts: Counter = Counter()
+    indices: set[int] = set()
+    for number, scene in enumerate(tqdm(load_scenes(path), desc="scenes", unit="scene", disable=None)):
+        index = need(scene, "scene_index", int, f"{path}: record {number}")
+        where = f"{path}: scene {index}"
+        video = need(scene, "video_filename", str, where)
+        indices.add(index)
+        for position, question in enumerate(need(scene, "questions", list, where)):
+            inside = f"{where}, question at position {position}"
+            kind = need(question, "question_type", str, inside)
+            if kind != "counterfactual":
+                counts["other types"] += 1
+                continue
+            question_id = need(question, "question_id", int, inside)
+            inside = f"{where}, question {question_id}"
+            text = need(question, "question", str, inside)
+            options, right = parse_choices(question, inside)
+            if not right:
+                counts["without a right choice"] += 1
+                continue
+            counts["equal options"] += len(set(options)) < len(options)
+            items.append(Item(index, video, question_id, text, options, right))
+    counts["scenes"] = len(indices)
+    return items, counts, indices
+
+
+def sample(items: list[Item], limit: int | None, seed: int) -> list[Item]:
+    """`limit` of `items`, chosen by `seed`, in their old order; all if there are no more than that."""
+    if limit is None or limit >= len(items):
+        return items
+    return [items[i] for i in sorted(random.Random(seed).sample(range(len(items)), limit))]
+
+
+def locate_videos(items: list[Item], root: Path, split: str, decode: bool) -> tuple[dict[str, Path], dict[str, str]]:
+    """Per video name: its path, or what is wrong with it."""
+    good: dict[str, Path] = {}
+    bad: dict[str, str] = {}
+    scenes = {item.video: item.scene for item in items}
+    for name, scene in tqdm(scenes.items(), desc="videos", unit="video", disable=None):
+        path = find_video(root, name, split)
+        if path is None:
+            bad[name] = f"video {name!a} of scene {scene} is missing below {root}; check --video-root"
+            continue
+        try:
+            check_video(path, decode)
+            str(path).encode("utf-8")  # a parquet text must be
+            good[name] = path
+        except (DataError, UnicodeEncodeError) as error:
+            bad[name] = f"scene {scene}: {error}"
+    return good, bad
+
+
+def summary(name: str, items: list[Item]) -> list[str]:
+    """Two lines about a set of questions."""
+    options = Counter(len(item.options) for item in items)
+    single = sum(len(item.right) == 1 for item in items)
+    return [
+        f"{name}: {len(items):,} questions = {single:,} with one right choice + {len(items) - single:,} with several",
+        "  by number of options: " + ", ".join(f"{n}: {options[n]:,}" for n in sorted(options)),
+    ]
+
+
+def official_line(items: list[Item], indices: set[int]) -> str | None:
+    """Whether the official validation split, recognised by its scene numbers, counts as published; None for others."""
+    if indices != set(OFFICIAL_SCENES):
+        return None
+    single = sum(len(item.right) == 1 for item in items)
+    counted = single, len(items) - single
+    line, expected = (f"{sum(c):,} = {c[0]:,} + {c[1]:,}" for c in (counted, OFFICIAL_COUNTS))
+    if counted == OFFICIAL_COUNTS:
+        return f"CLEVRER validation split, complete: {line}, as published"
+    return f"WARNING: these are the scenes of the CLEVRER validation split, but {line} where {expected} is published"
+
+
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(description="CLEVRER counterfactual questions -> parquet for verl.")
+    add = parser.add_argument
+    add("--annotations", type=Path, required=True, help="json of a split, or the folder of the data set")
+    add("--video-root", type=Path, help="folder of the videos, flat or CLEVRER's; default: the data set's folder")
+    add("--output", type=Path, required=True, help="parquet file to write; a FILE.report.json goes beside it")
+    add("--split", choices=SPLITS, help="which json of the folder; default: the file's name says it, else train")
+    add("--limit", type=integer(1), help="keep this many questions, sampled by --seed, in file order")
+    add("--seed", type=int, default=0, help="of --limit")
+    add("--num-frames", type=integer(2), default=PAPER_FRAMES, help="at most this many frames of a video (even)")
+    add("--fps", type=float, help="sample at this rate, up to --num-frames; default: --num-frames evenly spaced")
+    add("--max-pixels", type=integer(1), default=PAPER_PIXELS, help="of a frame; larger ones are made smaller")
+    add("--min-pixels", type=integer(1), default=4 * TOKEN_PIXELS, help="of a frame; smaller ones are enlarged")
+    add("--resized-height", type=integer(28), help="bring every frame to this height (with --resized-width)")
+    add("--resized-width", type=integer(28), help="bring every frame to this width (with --resized-height)")
+    add("--check-videos", action="store_true", help="also decode the beginning of every video")
+    add(
+        "--skip-bad-videos", action="store_true", help="leave questions of missing or broken videos out, and count them"
+    )
+    add("--data-source", default="clevrer_counterfactual", help="column data_source")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read, check, write, print a summary; raises DataError for anything the user has to correct."""
+    args = build_parser().parse_args(argv)
+    if args.output.suffix != ".parquet":
+        raise DataError(f"--output {args.output}: the name must end in .parquet")
+    if (args.resized_height is None) != (args.resized_width is None):
+        raise DataError("--resized-height and --resized-width must be given together")
+    resized = (args.resized_height, args.resized_width) if args.resized_height else None
+    sampling = sampling_options(args.num_frames, args.max_pixels, args.min_pixels, args.fps, resized)
+    path, split = find_annotations(args.annotations, args.split)
+    root = args.video_root or (args.annotations if args.annotations.is_dir() else None)
+    if root is None or not root.is_dir():
+        raise DataError(
+            f"--video-root {root or ''}: a folder is needed, because --annotations is a file"
+            if root is None
+            else f"--video-root {root}: no such folder"
+        )
+
+    items, counts, indices = read_items(path)
+    chosen = items if args.skip_bad_videos else sample(items, args.limit, args.seed)
+    good, bad = locate_videos(chosen, root, split, args.check_videos)
+    if bad and not args.skip_bad_videos:
+        more = f" (and {len(bad) - 1} more; --skip-bad-videos leaves them out)" if len(bad) > 1 else ""
+        raise DataError(next(iter(bad.values())) + more)
+    if args.skip_bad_videos:
+        chosen = sample([item for item in items if item.video in good], args.limit, args.seed)
+    if not chosen:
+        raise DataError(f"{path}: no counterfactual question with a right choice and a usable video; nothing to write")
+
+    records = [
+        build_record(
+            data_source=args.data_source,
+            prompt=multi_answer_prompt(item.question, item.options),
+            video=good[item.video],
+            sampling=sampling,
+            right=item.right,
+            extra_info={
+                "index": index,
+                "scene": item.scene,
+                "question_id": item.question_id,
+                "question": item.question,
+                "options": list(item.options),
+                "split": split,
+                "video": item.video,
+            },
+        )
+        for index, item in enumerate(chosen)
+    ]
+    lines = [*summary(f"read from {path} ({counts['scenes']:,} scenes)", items)]
+    lines.append(
+        f"  left out: {counts['without a right choice']:,} without a right choice, "
+        f"{counts['other types']:,} of other types"
+    )
+    if counts["equal options"]:
+        lines.append(f"  note: {counts['equal options']:,} questions have two options of the same text")
+    lines += [line for line in [official_line(items, indices)] if line]
+    lines.append(f"videos: {len(good):,} found, {len(bad):,} missing or broken")
+    lines += summary(f"written to {args.output} (split {split})", chosen)
+    arguments = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
+    report = {"arguments": arguments, "summary": lines, "counts": dict(counts), "bad_videos": bad}
+    write_parquet(records, arrow_schema(sampling), args.output, report)
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

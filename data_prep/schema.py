@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows verl's RLHFDataset reads, with fixed Arrow types, and a parquet writer that leaves a whole file or none.
+
+All rows of a file have the same keys: parquet would fill a missing one with None, a value to qwen-vl-utils.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_prep.errors import DataError
+from data_prep.prompts import LETTERS, MEDIA_TAGS, VIDEO_TAG
+
+ABILITY = "video_qa"
+_MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+_SAMPLING = {
+    "fps": pa.float64(),
+    "min_frames": pa.int64(),
+    "max_frames": pa.int64(),
+    "min_pixels": pa.int64(),
+    "max_pixels": pa.int64(),
+    "resized_height": pa.int64(),
+    "resized_width": pa.int64(),
+}
+EXTRA_INFO = pa.struct(
+    [
+        ("index", pa.int64()),
+        ("scene", pa.int64()),
+        ("question_id", pa.int64()),
+        ("question", pa.string()),
+        ("options", pa.list_(pa.string())),
+        ("kind", pa.string()),
+        ("split", pa.string()),
+        ("video", pa.string()),
+    ]
+)
+
+
+def build_record(
+    *,
+    data_source: str,
+    prompt: str,
+    video: Path,
+    sampling: Mapping[str, int | float],
+    right: Sequence[int],
+    extra_info: Mapping[str, Any],
+) -> dict[str, Any]:
+    """One row of the parquet file.
+
+    Args:
+        data_source: verl groups validation metrics by it.
+        prompt: the user message; the place of the video is marked by one `<video>`.
+        video: absolute path.
+        sampling: keys of videos.sampling_options.
+        right: positions of the right options, ascending, at least one.
+        extra_info: the keys of EXTRA_INFO without `kind`.
+
+    Raises:
+        DataError: the text holds another of verl's media tags, so verl would look for more videos than there are.
+    """
+    tags = sum(prompt.count(tag) for tag in MEDIA_TAGS)
+    if tags != 1 or VIDEO_TAG not in prompt:
+        raise DataError(
+            f"scene {extra_info['scene']}, question {extra_info['question_id']}: the text holds one of "
+            f"{', '.join(MEDIA_TAGS)}, which verl would take for a picture or film; take it out there"
+        )
+    return {
+        "data_source": data_source,
+        "prompt": [{"role": "user", "content": prompt}],
+        # Not percent-encoded: qwen-vl-utils and decord take what follows file:// as it is.
+        "videos": [{"video": f"file://{video}", **sampling}],
+        "ability": ABILITY,
+        "reward_model": {"style": "rule", "ground_truth": ",".join(LETTERS[i] for i in right)},
+        "extra_info": {**extra_info, "kind": "single" if len(right) == 1 else "multi"},
+    }
+
+
+def arrow_schema(sampling: Mapping[str, int | float]) -> pa.Schema:
+    """Arrow types of rows whose videos have the keys of `sampling`."""
+    video = pa.struct([("video", pa.string()), *((key, _SAMPLING[key]) for key in sampling)])
+    return pa.schema(
+        [
+            ("data_source", pa.string()),
+            ("prompt", pa.list_(_MESSAGE)),
+            ("videos", pa.list_(video)),
+            ("ability", pa.string()),
+            ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
+            ("extra_info", EXTRA_INFO),
+        ]
+    )
+
+
+def write_parquet(
+    records: Sequence[Mapping[str, Any]], schema: pa.Schema, path: Path, report: Mapping[str, Any]
+) -> None:
+    """Write `path` and `path`.report.json beside it; same records, same bytes. Files appear whole or not at all.
+
+    Raises:
+        ValueError: a record whose keys are not those of the schema (a mistake of the calling script).
+        OSError: the place cannot be written.
+    """
+    for record in records:
+        if set(record) != set(schema.names) or {*record["extra_info"]} != {field.name for field in EXTRA_INFO}:
+            raise ValueError(f"record does not fit the schema: {record}")
+    table = pa.Table.from_pylist(list(records), schema=schema)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    report_path = path.with_name(path.name + ".report.json")
+    with ExitStack() as cleanup:
+        parts = []
+        for target in (report_path, path):
+            part = target.with_name(f".{target.name}.{os.getpid()}.part")
+            cleanup.callback(part.unlink, missing_ok=True)
+            parts.append((part, target))
+        parts[0][0].write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        pq.write_table(table, parts[1][0], compression="zstd")
+        for part, target in parts:
+            os.replace(part, target)

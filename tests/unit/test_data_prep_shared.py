@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The library data scripts share: sampling options, what is wrong with a video file, one-line errors, whole files."""
+
+import contextlib
+import io
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_prep import errors, schema, videos
+from data_prep.errors import DataError
+from examples.tiny.render import write_mp4
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        ({}, {"fps": 2.0, "min_frames": 16, "max_frames": 16}),
+        ({"num_frames": 4}, {"min_frames": 4, "max_frames": 4}),
+        ({"fps": 1.0}, {"fps": 1.0, "min_frames": 4, "max_frames": 16}),
+        ({"num_frames": 2, "fps": 1.0}, {"min_frames": 2, "max_frames": 2}),
+        ({"resized": (112, 140)}, {"resized_height": 112, "resized_width": 140}),
+    ],
+)
+def test_sampling_options(arguments, expected):
+    assert expected.items() <= videos.sampling_options(**arguments).items()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"num_frames": 0},
+        {"num_frames": 7},
+        {"fps": 0.0},
+        {"fps": float("nan")},
+        {"fps": float("inf")},
+        {"max_pixels": 100},
+        {"min_pixels": 200_000},
+        {"resized": (112, 141)},
+        {"resized": (28, 28)},
+    ],
+)
+def test_sampling_options_qwen_would_refuse_or_change_are_refused(arguments):
+    with pytest.raises(DataError):
+        videos.sampling_options(**arguments)
+
+
+@pytest.fixture
+def video(tmp_path):
+    path = tmp_path / "video_00000.mp4"
+    write_mp4(np.zeros((4, 28, 28, 3), np.uint8), path, 8)
+    videos.check_video(path, decode=True)  # a good one passes
+    return path
+
+
+@pytest.mark.parametrize("content", [b"<html>404</html>" * 99, None])
+def test_what_is_no_video_is_refused_by_name(video, content):
+    video.write_bytes(content or video.read_bytes()[:300])  # None: a download that broke off
+    videos.check_video(video)  # seen only by decoding
+    with pytest.raises(DataError, match=f"{video} cannot be decoded"):
+        videos.check_video(video, decode=True)
+
+
+def test_an_empty_file_is_refused_without_decoding(video):
+    video.write_bytes(b"")
+    with pytest.raises(DataError, match=f"{video} has zero bytes"):
+        videos.check_video(video)
+
+
+def test_a_single_frame_is_too_few_for_qwen(video):
+    write_mp4(np.zeros((1, 28, 28, 3), np.uint8), video, 8)
+    with pytest.raises(DataError, match="1 frame"):
+        videos.check_video(video, decode=True)
+
+
+def test_a_file_without_video_stream_is_refused(video):
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(DataError, match="no video stream"):
+        videos.check_video(video, decode=True)
+
+
+@pytest.mark.parametrize("place", ["", "video_00000-01000", "video_train", "video_train/video_00000-01000"])
+def test_videos_are_found_flat_and_in_folders_of_a_thousand(video, place):
+    target = video.parent / "data" / place / video.name
+    target.parent.mkdir(parents=True)
+    video.rename(target)
+    for split in videos.SPLITS:  # numbers run through all splits: the label does not matter
+        assert videos.find_video(video.parent / "data", video.name, split) == target
+    assert videos.find_video(video.parent / "data", "video_00001.mp4", "train") is None
+
+
+@given(st.text(max_size=200))
+def test_messages_are_one_line_whatever_they_quote(text):
+    def fail(argv):
+        raise DataError(f"bad: {text}")
+
+    class Stream(io.StringIO):
+        def reconfigure(self, **_):
+            pass
+
+    with contextlib.redirect_stderr(Stream()) as err, contextlib.redirect_stdout(Stream()):
+        with pytest.raises(SystemExit) as left:
+            errors.run_main(fail, [])
+    assert left.value.code == 2 and err.getvalue().endswith("\n") and len(err.getvalue().splitlines()) == 1
+
+
+def test_a_record_that_does_not_fit_is_a_mistake_of_the_code(tmp_path):
+    with pytest.raises(ValueError, match="does not fit"):
+        schema.write_parquet(
+            [{"prompt": []}], schema.arrow_schema(videos.sampling_options()), tmp_path / "a.parquet", {}
+        )
+    assert not list(tmp_path.iterdir())
