@@ -88,5 +88,6 @@ TRAINER=(
     trainer.rollout_data_dir="$OUTPUT_DIR/rollouts"
 )
 
+"$PYTHON" -m recipe.tw_grpo.preflight              # the estimator and the reward manager are the plugin's
 if [ "$DRY_RUN" = 1 ]; then RUN=("$PYTHON" -m recipe.tw_grpo.dry_run); else RUN=("$PYTHON" -m verl.trainer.main_ppo); fi
 exec "${RUN[@]}" "${ALGORITHM[@]}" "${DATA[@]}" "${MODEL[@]}" "${ACTOR[@]}" "${ROLLOUT[@]}" "${REWARD[@]}" "${TRAINER[@]}" "$@"

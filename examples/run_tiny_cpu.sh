@@ -36,6 +36,7 @@ refuse() { echo "run_tiny_cpu: error: $*" >&2; exit 2; }
 bash examples/setup_cpu.sh
 export PATH=$VENV/bin:$PATH
 source recipe/cpu_platform/env.sh
+python -m recipe.tw_grpo.preflight
 python -m examples.tiny.assets --out "$ASSETS"
 mapfile -t CPU < <(grep -v -e '^#' -e '^$' recipe/cpu_platform/overrides.args)
 

@@ -20,7 +20,8 @@ _RUN_WITHOUT_OPTIONS = frozenset("ABCDEFGH")  # "CD" may mean C and D, "NO" may 
 _FILLERS = frozenset("answer answers option options choice choices the is are both correct".split())
 _PUNCTUATION = frozenset(",;:.()[]{}*\"'`&+-!<>_$\\、。·•")
 _STRICT_UNTAGGED = re.compile(r"(?:answer|Answer|ANSWER)[:\s]+([A-Z](?:\s*,\s*[A-Z])*)")
-_MARKER = re.compile(r"(?:answers?|答案)\s*(?:is|are)?\s*[:：]|(?:answers?)\s+(?:is|are)\b", re.IGNORECASE)
+# No two neighbouring \s*: they would try every way to share a run of blanks, quadratic in a hostile text.
+_MARKER = re.compile(r"(?:answers?|答案)\s*(?:(?:is|are)\s*)?[:：]|(?:answers?)\s+(?:is|are)\b", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]+|[^A-Za-z\s]")
 _LETTERED = re.compile(r"(?:^|(?<=[\s,;]))\(?([A-Z])(?:\)|[.:](?=\s))")
 
@@ -49,7 +50,8 @@ def parse_answer(text: str, options: Sequence[str] | None = None, rule: str = "t
         return _parse_strict(text)
     if rule != "tolerant":
         raise ValueError(f"rule={rule!r} is none of {', '.join(CHOICES['rule'])}")
-    known = [_plain(_without_letter(option, index)) for index, option in enumerate(options or [])]
+    lettered = (options or [])[: len(_LETTERS)]  # a 27th option has no letter to answer with
+    known = [_plain(_without_letter(option, index)) for index, option in enumerate(lettered)]
     tagged = _last_tagged(text)
     if tagged is not None:
         return _read(tagged, known)

@@ -38,7 +38,9 @@ def group_divergence_reference(logits: torch.Tensor, lengths: torch.Tensor) -> t
     p = torch.softmax(logits.detach().double(), dim=-1)
     ended = torch.arange(n_positions, device=p.device) >= torch.as_tensor(lengths, device=p.device)[:, None]
     p = torch.where(ended[..., None], 1.0 / vocabulary, p)
-    m = p.mean(dim=0)
+    m = p.mean(dim=0).clamp_min(
+        torch.finfo(p.dtype).tiny
+    )  # the mean of the smallest p rounds to 0, and p log(p/0) = inf
     kl = torch.xlogy(p, p) - torch.xlogy(p, m)  # 0 log 0 = 0
     return kl.sum(dim=(0, 2))
 
@@ -94,11 +96,13 @@ def group_divergence(
         raise ValueError(f"impl={impl!r} is none of auto, streaming, dense (dense only with divergence='kl')")
 
     dtype = _compute_dtype(hidden_states)
-    group = _Group(hidden_states.to(dtype) / temperature, lm_head_weight, sizes)
     terms = _kl_tile if divergence == "kl" else _logspace_k3_tile
     total = hidden_states.new_zeros(max(sizes), dtype=torch.float64)
-    for tile in group.log_ratio_tiles():
-        total += terms(tile, group)
+    # verl calls this inside its autocast, which would round every logit to bfloat16.
+    with torch.autocast(hidden_states.device.type, enabled=False):
+        group = _Group(hidden_states.to(dtype) / temperature, lm_head_weight, sizes)
+        for tile in group.log_ratio_tiles():
+            total += terms(tile, group)
     if divergence == "kl":
         total.clamp_(0, len(sizes) * math.log(len(sizes)))  # rounding of huge logits must not break the bound
     return total.to(dtype)

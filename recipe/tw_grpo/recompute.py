@@ -45,11 +45,20 @@ def response_logits(model: torch.nn.Module, inputs: dict[str, Any], record: dict
     """Logits [length, V] that predict the response tokens of one record, from one unpadded forward pass."""
     ids = torch.tensor([record["prompt_ids"] + record["response_ids"]], device=model.device)
     length = len(record["response_ids"])
-    extra = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
-    if "mm_token_type_ids" in extra:  # of the prompt; response tokens are text
-        types = extra["mm_token_type_ids"]
-        extra["mm_token_type_ids"] = torch.nn.functional.pad(types, (0, ids.shape[1] - types.shape[1]))
-    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, **extra).logits
+    mask = torch.ones_like(ids)
+    grid = inputs["video_grid_thw"]
+    # The policy that verl trains: its positions leave out second_per_grid_ts (docs/upstream.md), transformers' do not.
+    types = torch.zeros_like(ids).masked_fill_(ids == model.config.video_token_id, 2)
+    positions, _ = model.model.get_rope_index(ids, mm_token_type_ids=types, video_grid_thw=grid, attention_mask=mask)
+    logits = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        pixel_values_videos=inputs["pixel_values_videos"],
+        video_grid_thw=grid,
+        mm_token_type_ids=types,
+        use_cache=False,
+    ).logits
     return logits[0, -length - 1 : -1]
 
 

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Eq. 7: what an answered set of letters is worth, and the format reward; pure functions of text and sets.
+"""Eq. 7: what an answered set of letters is worth, the format reward, and the score made of both; pure functions.
 
 Reading the letters out of a response is `answers.py`; calling these inside verl is `reward_manager.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+
+from recipe.tw_grpo.answers import parse_answer
+from recipe.tw_grpo.config import RewardConfig
 
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
@@ -55,3 +58,35 @@ def format_reward(text: str) -> float:
     whole = text.startswith("<think>") and text.endswith("</answer>")
     in_order = text.find("</think>") < text.find("<answer>")
     return float(whole and in_order and not between.strip())
+
+
+def score_response(
+    response: str, truth: str, options: Sequence[str] | None = None, config: RewardConfig | None = None
+) -> dict[str, float | str]:
+    """Score of one response and its parts, the same for training, validation and reports.
+
+    Args:
+        response: text of the response, special tokens left out.
+        truth: right letters as the parquet has them, "A,C".
+        options: texts of the options, when the record has them.
+        config: weights of the parts; the paper's by default.
+
+    Returns:
+        score (what is trained on), acc (1 for the exact set), soft_acc (Eq. 7), format (0 or 1), pred ("A,C").
+
+    Raises:
+        ValueError: the truth names no letter.
+    """
+    config = config or RewardConfig()
+    right = parse_answer(truth, rule="tolerant")
+    if not right:
+        raise ValueError(f"ground_truth {truth!r} names no option letter")
+    predicted = parse_answer(response, options, rule=config.rule)
+    parts = {
+        "acc": fixed_reward(predicted, right),
+        "soft_acc": soft_reward(predicted, right),
+        "format": format_reward(response),
+    }
+    accuracy = parts["soft_acc" if config.accuracy == "soft" else "acc"]
+    score = config.accuracy_weight * accuracy + config.format_weight * parts["format"]
+    return {"score": score, **parts, "pred": ",".join(sorted(predicted))}

@@ -8,53 +8,20 @@ as failed, and a training run must not lose a prompt to one broken line of its d
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
-from recipe.tw_grpo.answers import parse_answer
 from recipe.tw_grpo.config import RewardConfig
-from recipe.tw_grpo.reward import fixed_reward, format_reward, soft_reward
+from recipe.tw_grpo.reward import score_response
 
 logger = logging.getLogger(__name__)
 
 
-def score_response(
-    response: str, truth: str, options: Sequence[str] | None = None, config: RewardConfig | None = None
-) -> dict[str, float | str]:
-    """Score of one response and its parts, the same for training, validation and reports.
-
-    Args:
-        response: text of the response, special tokens left out.
-        truth: right letters as the parquet has them, "A,C".
-        options: texts of the options, when the record has them.
-        config: weights of the parts; the paper's by default.
-
-    Returns:
-        score (what is trained on), acc (1 for the exact set), soft_acc (Eq. 7), format (0 or 1), pred ("A,C").
-
-    Raises:
-        ValueError: the truth names no letter.
-    """
-    config = config or RewardConfig()
-    right = parse_answer(truth, rule="tolerant")
-    if not right:
-        raise ValueError(f"ground_truth {truth!r} names no option letter")
-    predicted = parse_answer(response, options, rule=config.rule)
-    parts = {
-        "acc": fixed_reward(predicted, right),
-        "soft_acc": soft_reward(predicted, right),
-        "format": format_reward(response),
-    }
-    accuracy = parts["soft_acc" if config.accuracy == "soft" else "acc"]
-    score = config.accuracy_weight * accuracy + config.format_weight * parts["format"]
-    return {"score": score, **parts, "pred": ",".join(sorted(predicted))}
-
-
 class MultiAnswerRewardManager(RewardManagerBase):
-    """Scores with `score_response`; settings under `reward.reward_kwargs`, see `config.RewardConfig`."""
+    """Scores with `reward.score_response`; settings under `reward.reward_kwargs`, see `config.RewardConfig`."""
 
     def __init__(self, config: Any, tokenizer: Any, compute_score: Any = None, **_: Any) -> None:
         super().__init__(config, tokenizer, compute_score)

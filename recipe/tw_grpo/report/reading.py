@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads what a verl run leaves on disk: rollout dumps, the logs of verl's "file" logger, and the launcher's run.json.
+
+Each response is reduced to a few numbers as it is read, so that runs with gigabytes of dumps fit. What cannot be read
+is left out and said in `Run.notes`; what is made of the numbers is `run_report.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipe.tw_grpo.answers import parse_answer
+from recipe.tw_grpo.config import RewardConfig
+from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.reward import score_response
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+PARTS = ("reward", "soft_acc", "acc", "format", "response_length")
+
+_PLACEHOLDER = re.compile(r"pad[0-9a-f]{32}_")  # rows verl adds to fill a batch; nobody answered anything there
+_OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.):](?=\s)")
+
+
+@dataclasses.dataclass(slots=True)
+class Response:
+    """One line of a rollout dump, reduced to numbers.
+
+    Attributes:
+        step: training step it was sampled in.
+        group: id of its group (verl's uid of the prompt in this step).
+        prompt: what tells one question of the data set from another, for clustering.
+        truth: right letters, empty when the record names none.
+        n_options: options the prompt lists as "A. …", "B. …", None when it lists none that fit.
+        parts: numbers by the names in PARTS, and "recomputed", the score recomputed from the text; NaN where unknown.
+        weights: count, sum and largest of its token weights; a count of 0 when it has none.
+    """
+
+    step: int
+    group: str
+    prompt: tuple[str, str, str]
+    truth: frozenset[str]
+    n_options: int | None
+    parts: dict[str, float]
+    weights: tuple[int, float, float]
+
+
+@dataclasses.dataclass(slots=True)
+class WeightMap:
+    """The group shown as heat map: per response its token ids and weights (equal lengths), its score and answer."""
+
+    step: int
+    truth: str
+    ids: list[list[int]]
+    weights: list[np.ndarray]
+    scores: list[float]
+    answers: list[str]
+
+
+@dataclasses.dataclass
+class Run:
+    """Everything read from one run's folder."""
+
+    folder: Path
+    settings: dict[str, Any]
+    reward: RewardConfig
+    responses: list[Response] = dataclasses.field(default_factory=list)
+    metrics: dict[int, dict[str, float]] = dataclasses.field(default_factory=dict)
+    weight_map: WeightMap | None = None
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps with at least one response, ascending."""
+        return sorted({response.step for response in self.responses})
+
+
+def read_run(folder: Path) -> Run:
+    """Read OUT/rollouts/{step}.jsonl, OUT/metrics/*.jsonl and OUT/run.json.
+
+    run.json may be missing (a run not started by our scripts); a line that is not whole JSON is left out and noted.
+
+    Raises:
+        UserError: no such folder, no readable rollout, run.json unreadable, or lines that are not verl's.
+    """
+    folder = Path(folder)
+    files = [path for path in _in_order(folder / "rollouts") if path.stem.isdigit()]
+    if not files:
+        raise UserError(
+            f"{folder}/rollouts has no {{step}}.jsonl: give the output folder of a run with "
+            "trainer.rollout_data_dir=OUT/rollouts"
+        )
+    run = Run(folder, {}, RewardConfig())
+    _read_settings(run)
+    for path in files:
+        _read_step(run, path)
+    if not run.responses:
+        raise UserError(f"{folder}/rollouts: {len(files)} files and no complete response in them: " + run.notes[0])
+    if run.settings.get("estimator") is None:
+        run.settings["estimator"] = "tw_grpo" if any(response.weights[0] for response in run.responses) else None
+    for path in _in_order(folder / "metrics"):
+        _read_metrics(run, path)
+    _check(run)
+    return run
+
+
+def _in_order(folder: Path) -> list[Path]:
+    """The .jsonl files of a folder, 9 before 10."""
+    pieces = {path: re.split(r"(\d+)", path.stem) for path in folder.glob("*.jsonl")}
+    return sorted(pieces, key=lambda path: [int(p) if p.isdecimal() else p for p in pieces[path]])
+
+
+def _read_settings(run: Run) -> None:
+    path = run.folder / "run.json"
+    if not path.is_file():
+        run.notes.append(f"{path} is missing: seed, tokenizer and reward settings of the run are not known")
+        return
+    try:
+        settings = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}): write it again or remove it") from None
+    if not isinstance(settings, dict):
+        raise UserError(f'{path} must hold one object such as {{"estimator": "tw_grpo", "seed": 0}}')
+    run.settings = settings
+    run.reward = RewardConfig.from_mapping(settings.get("reward_kwargs"))
+
+
+def _records(path: Path, notes: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and object of every complete line; one note for the others."""
+    broken, number = [], 0
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                try:
+                    record = json.loads(line)
+                except (ValueError, RecursionError):
+                    record = None
+                if isinstance(record, dict):
+                    yield number, record
+                else:
+                    broken.append(number)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if broken:
+        lines = f"line {broken[0]}" if len(broken) == 1 else f"{len(broken)} lines (first: {broken[0]})"
+        verb = "is" if len(broken) == 1 else "are"
+        notes.append(f"{path}: {lines} of {number} {verb} not complete JSON (run killed while writing?), left out")
+    elif number == 0:
+        notes.append(f"{path} is empty (run killed while writing?), left out")
+
+
+def _read_step(run: Run, path: Path) -> None:
+    """Add the responses of one dump, and make its widest group the heat map."""
+    step, unusable = int(path.stem), []
+    candidates: dict[str, list[tuple[dict[str, Any], np.ndarray]]] = {}
+    for number, record in _records(path, run.notes):
+        for field, kind in (("input", str), ("output", str), ("score", (int, float, type(None))), ("uid", str)):
+            if field not in record or not isinstance(record[field], kind):
+                raise UserError(
+                    f"{path}: line {number}: {field!r} is missing or of the wrong kind: this is not a rollout "
+                    "dump of verl's V1 trainer"
+                )
+        if _PLACEHOLDER.match(record["uid"]):
+            continue
+        if record["score"] is None or not math.isfinite(record["score"]):
+            unusable.append(number)
+            continue
+        weights = _numbers(path, number, record, "token_weights")
+        response = _response(run, step, record, weights)
+        run.responses.append(response)
+        if weights.size:
+            candidates.setdefault(response.group, []).append((record, weights))
+    if unusable:
+        run.notes.append(f"{path}: {len(unusable)} scores are not finite (first: line {unusable[0]}), left out")
+    if candidates:
+        widest = max(candidates.values(), key=lambda rows: max(float(weights.std()) for _, weights in rows))
+        run.weight_map = _weight_map(run, step, widest)
+
+
+def _numbers(path: Path, number: int, record: dict[str, Any], field: str) -> np.ndarray:
+    try:
+        values = np.asarray(record.get(field) or [], dtype=np.float64)
+        if values.ndim == 1 and np.isfinite(values).all():
+            return values
+    except (TypeError, ValueError):
+        pass
+    raise UserError(f"{path}: line {number}: {field!r} is not a list of finite numbers, one per response token")
+
+
+def _response(run: Run, step: int, record: dict[str, Any], weights: np.ndarray) -> Response:
+    ids = record.get("response_ids")
+    text = record.get("gts")
+    truth = parse_answer(text) if isinstance(text, str) else frozenset()
+    parts = {"reward": float(record["score"]), "response_length": float(len(ids)) if ids else math.nan}
+    if truth:
+        scored = score_response(record["output"], text, config=run.reward)
+        parts |= {name: float(scored[name]) for name in ("soft_acc", "acc", "format")}
+        parts["recomputed"] = float(scored["score"])
+    prompt = (str(record.get("index")), record["input"], str(text))
+    count = len(weights)
+    return Response(
+        step=step,
+        group=f"{step}:{record['uid'].rsplit('_', 2)[0]}",
+        prompt=prompt,
+        truth=truth,
+        n_options=_count_options(record["input"], truth),
+        parts={name: parts.get(name, math.nan) for name in (*PARTS, "recomputed")},
+        weights=(count, float(weights.sum()), float(weights.max()) if count else math.nan),
+    )
+
+
+def _count_options(prompt: str, truth: Collection[str]) -> int | None:
+    """How many options a prompt lists, as the longest run "A." "B." "C." …; None unless the right letters are among."""
+    count = 0
+    for match in _OPTION.finditer(prompt):
+        if match.group(1) == "A":
+            count = max(count, 1)
+        elif count and count < len(LETTERS) and match.group(1) == LETTERS[count]:
+            count += 1
+    return count if count > 1 and set(truth) <= set(LETTERS[:count]) else None
+
+
+def _weight_map(run: Run, step: int, rows: list[tuple[dict[str, Any], np.ndarray]]) -> WeightMap:
+    rows = sorted(rows, key=lambda row: -float(row[0]["score"]))
+    ids = [record.get("response_ids") or [] for record, _ in rows]
+    return WeightMap(
+        step=step,
+        truth=str(rows[0][0].get("gts")),
+        ids=[row if len(row) == len(w) else [] for row, (_, w) in zip(ids, rows, strict=True)],
+        weights=[weights for _, weights in rows],
+        scores=[float(record["score"]) for record, _ in rows],
+        answers=[",".join(sorted(parse_answer(record["output"], rule=run.reward.rule))) for record, _ in rows],
+    )
+
+
+def _read_metrics(run: Run, path: Path) -> None:
+    for number, record in _records(path, run.notes):
+        step, data = record.get("step"), record.get("data")
+        if not isinstance(step, int) or not isinstance(data, dict):
+            raise UserError(f"{path}: line {number}: verl's file logger writes an integer 'step' and an object 'data'")
+        numbers = {name: float(v) for name, v in data.items() if isinstance(v, int | float) and math.isfinite(v)}
+        run.metrics.setdefault(step, {}).update(numbers)  # a later start did the step again
+
+
+def _check(run: Run) -> None:
+    """Notes on what the report cannot show or what does not fit together."""
+    steps, recomputed = run.steps, [r for r in run.responses if not math.isnan(r.parts["recomputed"])]
+    missing = sorted(set(range(steps[0], steps[-1] + 1)) - set(steps))
+    if missing:
+        run.notes.append(f"{run.folder}/rollouts: no responses of {len(missing)} steps (first: {missing[0]})")
+    if len(recomputed) < len(run.responses):
+        lost = len(run.responses) - len(recomputed)
+        run.notes.append(f"{lost} of {len(run.responses)} responses have no right letters in 'gts': no accuracy there")
+    differ = sum(not math.isclose(r.parts["recomputed"], r.parts["reward"], abs_tol=1e-4) for r in recomputed)
+    if differ:
+        run.notes.append(
+            f"{differ} of {len(recomputed)} scores are not those of this reward on the dumped text: other reward "
+            "settings (put reward_kwargs into run.json) or answers that repeat an option's text"
+        )
+    if not any("timing_s/step" in data for data in run.metrics.values()):
+        run.notes.append(f"{run.folder}/metrics has no timing_s/step: seconds per step are not known")
+    if run.settings["estimator"] == "tw_grpo" and run.weight_map is None:
+        run.notes.append(f"{run.folder}/rollouts has no token_weights, although the estimator is tw_grpo")
