@@ -37,7 +37,22 @@ bash examples/setup_cpu.sh
 export PATH=$VENV/bin:$PATH
 source recipe/cpu_platform/env.sh
 python -m recipe.tw_grpo.preflight
-python -m examples.tiny.assets --out "$ASSETS"
+
+# Toy videos with questions, their parquet files, and the policy: made once for each state of their sources.
+KEY=$(cat examples/tiny/{physics,world,render,toy_clevrer,initialisation,lessons,policy,warm_start}.py data_prep/*.py | cksum)
+ASSETS=$ASSETS/${KEY%% *}
+if [ ! -f "$ASSETS/toy-clevrer/toy_clevrer.json" ]; then
+    python -m examples.tiny.toy_clevrer --out "$ASSETS/toy-clevrer" --level 1 --seed 0 \
+        --scenes 480 --questions-per-scene 2 --validation-scenes 64
+fi
+for split in train validation; do
+    if [ ! -f "$ASSETS/$split.parquet" ]; then
+        python data_prep/clevrer_counterfactual.py --annotations "$ASSETS/toy-clevrer" --split $split \
+            --video-root "$ASSETS/toy-clevrer" --num-frames 2 --data-source toy_clevrer --output "$ASSETS/$split.parquet"
+    fi
+done
+python -m examples.tiny.warm_start --out "$ASSETS/policy"
+if [ -n "${ASSETS_ONLY:-}" ]; then echo "$ASSETS"; exit 0; fi      # for the tests: what follows needs these three
 mapfile -t CPU < <(grep -v -e '^#' -e '^$' recipe/cpu_platform/overrides.args)
 
 ALGORITHM=(
@@ -48,8 +63,8 @@ DATA=(
     data.train_files="$ASSETS/train.parquet"
     data.val_files="$ASSETS/validation.parquet"
     data.train_batch_size=8
-    data.max_prompt_length=256
-    data.max_response_length=96
+    data.max_prompt_length=128
+    data.max_response_length=64
     data.filter_overlong_prompts=False
     data.image_patch_size=14
     data.seed="$SEED"
@@ -76,7 +91,7 @@ ROLLOUT=(
     actor_rollout_ref.rollout.agent.agent_loop_config_path="$PWD/examples/tiny/seeded_agent.yaml"
     actor_rollout_ref.rollout.agent.default_agent_loop=seeded_agent
     actor_rollout_ref.rollout.max_num_seqs=64
-    actor_rollout_ref.rollout.max_model_len=512
+    actor_rollout_ref.rollout.max_model_len=256
     actor_rollout_ref.rollout.max_num_batched_tokens=4096
     actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=32
     actor_rollout_ref.rollout.val_kwargs.temperature=0

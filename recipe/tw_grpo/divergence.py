@@ -38,9 +38,8 @@ def group_divergence_reference(logits: torch.Tensor, lengths: torch.Tensor) -> t
     p = torch.softmax(logits.detach().double(), dim=-1)
     ended = torch.arange(n_positions, device=p.device) >= torch.as_tensor(lengths, device=p.device)[:, None]
     p = torch.where(ended[..., None], 1.0 / vocabulary, p)
-    m = p.mean(dim=0).clamp_min(
-        torch.finfo(p.dtype).tiny
-    )  # the mean of the smallest p rounds to 0, and p log(p/0) = inf
+    # The mean of the smallest positive p rounds to 0, and p log(p / 0) would be infinite.
+    m = p.mean(dim=0).clamp_min(torch.finfo(p.dtype).tiny)
     kl = torch.xlogy(p, p) - torch.xlogy(p, m)  # 0 log 0 = 0
     return kl.sum(dim=(0, 2))
 

@@ -90,7 +90,7 @@ class TWGRPOEngine(FSDPEngineWithLMHead):
         logits /= _temperature(micro_batch, 0)
         ours = logits.log_softmax(dim=-1).gather(-1, following[:, None]).squeeze(-1)
         gap = (ours - log_probs[rows].float()).abs().median().item()
-        allowed = 1e-3 if packed.dtype == torch.float32 else 0.1
+        allowed = 1e-3 if self._autocast_dtype == torch.float32 else 0.1
         if not gap <= allowed:
             raise RuntimeError(
                 f"tw_grpo cannot weight the tokens of {type(unwrap(self.module)).__name__}: its last hidden states and "

@@ -64,8 +64,14 @@ def _check_groups(config: DictConfig) -> None:
         raise UserError(
             f"actor_rollout_ref.rollout.n={n}: it needs responses to compare: set it to 2 or more (paper: 8)"
         )
-    actor = config.actor_rollout_ref.actor
-    ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes // actor.get("ulysses_sequence_parallel_size", 1)
+    devices = config.trainer.n_gpus_per_node * config.trainer.nnodes
+    of_one_sequence = config.actor_rollout_ref.actor.get("ulysses_sequence_parallel_size", 1)
+    if devices < 1 or devices % of_one_sequence:
+        raise UserError(
+            f"actor_rollout_ref.actor.ulysses_sequence_parallel_size={of_one_sequence} does not divide the {devices} "
+            "devices (trainer.n_gpus_per_node * trainer.nnodes): make it a divisor"
+        )
+    ranks = devices // of_one_sequence
     if config.data.train_batch_size % ranks:
         raise UserError(
             f"data.train_batch_size={config.data.train_batch_size} prompts cannot be shared evenly by {ranks} "

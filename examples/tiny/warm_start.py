@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tiny policy, built once and taught in about two minutes to see, to name what it sees and to answer in the format.
+
+Two supervised stages on level-1 worlds: the vision tower learns to put an object's name and row into each cell's token;
+then the language model learns the texts of lessons.py. Which options of a counterfactual question are right is never
+taught; the report measures that, on worlds of its own, before anybody trains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from data_prep.prompts import MULTI_ANSWER
+from examples.tiny.initialisation import give_attention_patterns
+from examples.tiny.lessons import ROWS, Lesson, View, make_lesson, random_answer
+from examples.tiny.physics import CELL
+from examples.tiny.policy import PolicySize, build_model, build_processor, build_tokenizer, save_policy
+from examples.tiny.render import render_frames
+from examples.tiny.world import COLORS, SHAPES, make_scene, questions
+from recipe.tw_grpo.answers import parse_answer
+from recipe.tw_grpo.errors import UserError, stop
+from recipe.tw_grpo.reward import format_reward, soft_reward
+
+FRAMES = 2  # of each video, the first and the last: what data_prep is told to sample as well
+HEIGHT, WIDTH = 112, 140
+CELLS = (HEIGHT // CELL) * (WIDTH // CELL)
+MAX_PROMPT, MAX_RESPONSE = 128, 64  # tokens; for data.max_prompt_length and data.max_response_length
+EMPTY = "nothing"
+SIZE = PolicySize(num_layers=3, intermediate_size=256)
+LESSONS = {"counterfactual": 2, "row": 1}  # kinds and how often
+# What stands in prompts word for word becomes one token, an object's name above all: "find what the prompt names" is
+# then one look-up, which a network of three layers can learn in minutes.
+PHRASES = (
+    *(f" {color} {shape}" for color in COLORS for shape in SHAPES),
+    *(". The", " and the", " collides with the", " collide", "Without the", " what will happen?"),
+    *("Which objects are in the", " row?"),
+)
+_SOURCES = ("initialisation.py", "lessons.py", "physics.py", "policy.py", "render.py", "warm_start.py", "world.py")
+_HELD_OUT, _CORPUS = 2 * 10**6, 10**6  # first seeds of worlds that the lessons do not use
+
+
+class Teacher:
+    """A model with its tokenizer and processor, and the tensors of lessons."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.tokenizer = build_tokenizer(_corpus(), [*MULTI_ANSWER_PARTS, *PHRASES])
+        self.processor = build_processor(self.tokenizer, max_pixels=HEIGHT * WIDTH)
+        self.model = build_model(self.tokenizer, size=SIZE, seed=seed)
+        give_attention_patterns(self.model, seed=seed)
+        self.grid = torch.tensor([[FRAMES // 2, HEIGHT // 14, WIDTH // 14]])
+        self.video = self.tokenizer.convert_tokens_to_ids("<|video_pad|>")
+
+    def ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False).input_ids
+
+    def word(self, text: str) -> torch.Tensor:
+        """Embedding [d] of a word or name that is one token after a blank."""
+        (token,) = self.ids(f" {text}")
+        return self.model.get_input_embeddings().weight[token].detach()
+
+    def pixels(self, views: Sequence[View], rng: np.random.Generator | None = None) -> torch.Tensor:
+        """What the processor makes of the first and the last frame, [B, patches, 1176]; with noise as of coding."""
+        videos = []
+        for view in views:
+            frames = render_frames(view.scene)[[0, -1]].astype(np.int16)
+            if rng is not None:
+                frames = frames + rng.integers(-4, 5, frames.shape)
+            videos.append(torch.from_numpy(frames.clip(0, 255).astype(np.uint8)).permute(0, 3, 1, 2))
+        made = self.processor.video_processor(videos=videos, do_sample_frames=False, return_tensors="pt")
+        return made["pixel_values_videos"].reshape(len(videos), -1, made["pixel_values_videos"].shape[-1])
+
+    def seen(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Vision tokens [B, CELLS, d] of processed pixels [B, patches, 1176]."""
+        grids = self.grid.repeat(len(pixels), 1)
+        return self.model.model.visual(pixels.flatten(0, 1), grid_thw=grids).pooler_output.view(
+            len(pixels), CELLS * FRAMES // 2, -1
+        )
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """As the chat template writes it, the video's tokens filled in."""
+        head = self.ids("<|im_start|>user\n<|vision_start|>") + [self.video] * (CELLS * FRAMES // 2)
+        return head + self.ids(f"<|vision_end|>{prompt}<|im_end|>\n<|im_start|>assistant\n")
+
+    def hidden(self, ids: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        """Last hidden states [B, L, d] of right-padded prompts and responses."""
+        is_video = ids == self.video
+        positions, _ = self.model.model.get_rope_index(
+            ids, mm_token_type_ids=is_video.int() * 2, video_grid_thw=self.grid.repeat(len(ids), 1)
+        )
+        embeds = self.model.get_input_embeddings()(ids)
+        embeds = embeds.masked_scatter(is_video[..., None].expand_as(embeds), seen.flatten(0, 1))
+        return self.model.model.language_model(
+            inputs_embeds=embeds, position_ids=positions, use_cache=False
+        ).last_hidden_state
+
+    def teach_vision(self, views: Sequence[View], pixels: torch.Tensor, steps: int, batch: int = 16) -> float:
+        """Make each cell's vision token the sum of its object's name and row; returns the last mean squared error."""
+        nothing = [[self.word(EMPTY) + self.word(row)] * (WIDTH // CELL) for row in ROWS[: HEIGHT // CELL]]
+        targets = []
+        for view in views:
+            cells = [list(row) for row in nothing]
+            for name, body in zip(view.names, view.scene.bodies, strict=True):
+                lane, column = int(body.y // CELL), int(body.x // CELL)
+                cells[lane][column] = self.word(name) + self.word(ROWS[lane])
+            targets.append(torch.stack([cell for row in cells for cell in row]))
+        wanted = torch.stack(targets)
+        tower = self.model.model.visual
+        optimizer = torch.optim.AdamW(tower.parameters(), lr=3e-3, betas=(0.9, 0.95), weight_decay=0.01)
+        rng = random.Random(f"vision {self.seed}")
+        loss = torch.zeros(())
+        for step in tqdm(range(steps), desc="warm start 1/2: seeing", unit="step", mininterval=5):
+            optimizer.param_groups[0]["lr"] = 3e-3 * min(1, (step + 1) / 20) * (1 - step / steps)
+            rows = rng.sample(range(len(views)), batch)
+            loss = torch.nn.functional.mse_loss(self.seen(pixels[rows])[:, :CELLS], wanted[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
+            optimizer.step()
+        return loss.item()
+
+    def teach_texts(self, views: Sequence[View], pixels: torch.Tensor, steps: int, batch: int = 32) -> float:
+        """Supervised training on lessons, vision tower fixed; returns the mean loss a token of the last 20 steps."""
+        with torch.no_grad():
+            seen = torch.cat([self.seen(part) for part in pixels.split(64)])
+        parameters = [*self.model.model.language_model.parameters(), *self.model.lm_head.parameters()]
+        optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.01)
+        rng = random.Random(f"texts {self.seed}")
+        losses: list[float] = []
+        bar = tqdm(range(steps), desc="warm start 2/2: naming and format", unit="step", mininterval=5)
+        for step in bar:
+            rate = LEARNING_RATE * min(1, (step + 1) / 30) * min(1, 2.5 * (1 - step / steps))
+            optimizer.param_groups[0]["lr"] = rate
+            rows = rng.sample(range(len(views)), batch)
+            kinds = rng.choices(list(LESSONS), list(LESSONS.values()), k=batch)
+            lessons = [make_lesson(kind, views[row], rng) for kind, row in zip(kinds, rows, strict=True)]
+            ids, taught = self._padded(lessons)
+            hidden = self.hidden(ids, seen[rows])
+            logits = self.model.lm_head(hidden[:, :-1][taught[:, 1:]])
+            loss = torch.nn.functional.cross_entropy(logits, ids[:, 1:][taught[:, 1:]])
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            losses.append(loss.item())
+            bar.set_postfix_str(f"loss {np.mean(losses[-20:]):.3f}", refresh=False)
+        return float(np.mean(losses[-20:]))
+
+    def _padded(self, lessons: Sequence[Lesson]) -> tuple[torch.Tensor, torch.Tensor]:
+        prompts = [self.prompt_ids(lesson.prompt) for lesson in lessons]
+        responses = [self.ids(lesson.response) + [self.tokenizer.eos_token_id] for lesson in lessons]
+        length = max(len(p) + len(r) for p, r in zip(prompts, responses, strict=True))
+        ids = torch.full((len(lessons), length), self.tokenizer.pad_token_id)
+        taught = torch.zeros_like(ids, dtype=torch.bool)
+        for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+            end = len(prompt) + len(response)
+            ids[row, :end] = torch.tensor(prompt + response)
+            taught[row, len(prompt) : end] = True
+        return ids, taught
+
+    @torch.no_grad()
+    def answer(self, lessons: Sequence[Lesson], views: Sequence[View], seed: int) -> list[tuple[str, int]]:
+        """Responses and their numbers of tokens, sampled at temperature 1 by transformers' own generate."""
+        self.tokenizer.padding_side = "left"
+        prompts = [self.tokenizer.decode(self.prompt_ids(lesson.prompt)) for lesson in lessons]
+        inputs = self.tokenizer(prompts, add_special_tokens=False, padding=True, return_tensors="pt")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            made = self.model.generate(
+                **inputs,
+                pixel_values_videos=self.pixels(views).flatten(0, 1),
+                video_grid_thw=self.grid.repeat(len(views), 1),
+                second_per_grid_ts=torch.ones(len(views)),
+                mm_token_type_ids=(inputs["input_ids"] == self.video).int() * 2,
+                max_new_tokens=MAX_RESPONSE,
+                do_sample=True,
+                temperature=1.0,
+                top_k=0,
+            )
+        tokens = made[:, inputs["input_ids"].shape[1] :]
+        lengths = (tokens != self.tokenizer.pad_token_id).sum(dim=1).tolist()
+        return list(zip(self.tokenizer.batch_decode(tokens, skip_special_tokens=True), lengths, strict=True))
+
+
+MULTI_ANSWER_PARTS = tuple(
+    part
+    for part in MULTI_ANSWER.replace("</", "<").replace("think>", "<").replace("answer>", "<").split("<")
+    if len(part) > 5
+)
+LEARNING_RATE = 1.5e-3
+
+
+def _corpus() -> list[str]:
+    """Texts of all levels, for the tokenizer; the same for every policy."""
+    rng = random.Random(0)
+    corpus = ["user\n", "assistant\n", f" {EMPTY}"] * 20 + [f" {row}" for row in ROWS] * 20
+    for level in (1, 2, 3, 4):
+        for seed in range(150):
+            view = View.of(make_scene(_CORPUS + seed, level))
+            corpus += [choice.text for question in questions(view.scene, rng, 2) for choice in question.choices]
+            corpus += [question.text for question in questions(view.scene, rng, 2)]
+            if level == 1:
+                lessons = [make_lesson(kind, view, rng) for kind in LESSONS]
+                corpus += [text for lesson in lessons for text in (lesson.prompt, lesson.response)]
+    return corpus
+
+
+def measure(teacher: Teacher, worlds: int = 200, seed: int = 0) -> dict[str, float]:
+    """What the policy can do on held-out level-1 worlds, and that its answers are at chance.
+
+    Returns:
+        format_rate; named_right (share of "A red disc top blue square top same" items that are all right);
+        soft_reward of its answers and of uniformly random subsets of the same questions; letter_correlation between
+        answering with a letter and the letter being right (0 is chance); response_tokens (mean, min, max).
+    """
+    rng = random.Random(f"measure {seed}")
+    views = [View.of(make_scene(_HELD_OUT + number, 1)) for number in range(worlds)]
+    lessons = [make_lesson("counterfactual", view, rng) for view in views]
+    kept = [(lesson, view) for lesson, view in zip(lessons, views, strict=True) if lesson.truth]
+    lessons, views = [lesson for lesson, _ in kept], [view for _, view in kept]
+    responses = teacher.answer(lessons, views, seed)
+    named, answered, right, soft, chance, lengths, formats = [], [], [], [], [], [], []
+    for lesson, (response, length) in zip(lessons, responses, strict=True):
+        predicted = parse_answer(response)
+        named += [item in response for item in lesson.items]
+        letters = "ABCDEF"[: lesson.choices]
+        answered += [letter in predicted for letter in letters]
+        right += [letter in lesson.truth for letter in letters]
+        soft.append(soft_reward(predicted, lesson.truth))
+        chance.append(np.mean([soft_reward(random_answer(lesson.choices, rng), lesson.truth) for _ in range(50)]))
+        lengths.append(length)
+        formats.append(format_reward(response))
+    return {
+        "worlds": len(lessons),
+        "format_rate": float(np.mean(formats)),
+        "named_right": float(np.mean(named)),
+        "soft_reward": float(np.mean(soft)),
+        "soft_reward_of_random_subsets": float(np.mean(chance)),
+        "letter_correlation": float(np.corrcoef(answered, right)[0, 1]),
+        "response_tokens_mean": float(np.mean(lengths)),
+        "response_tokens_min": int(min(lengths)),
+        "response_tokens_max": int(max(lengths)),
+    }
+
+
+def fingerprint(**settings: int) -> str:
+    """Name of the policy these settings and this source give."""
+    here = Path(__file__).parent
+    text = json.dumps(settings, sort_keys=True) + "".join((here / name).read_text() for name in _SOURCES)
+    return hashlib.sha256((text + MULTI_ANSWER).encode()).hexdigest()[:16]
+
+
+def build(out: Path, *, seed: int, worlds: int, vision_steps: int, text_steps: int) -> dict[str, float]:
+    """Build, teach, measure and save the policy in `out`, or return the report of the one that is there already."""
+    name = fingerprint(seed=seed, worlds=worlds, vision_steps=vision_steps, text_steps=text_steps)
+    record = out / "warm_start.json"
+    if record.exists():
+        report = json.loads(record.read_text())
+        if report["fingerprint"] == name:
+            return report
+    torch.manual_seed(seed)
+    teacher = Teacher(seed)
+    views = [View.of(make_scene(seed * 10**5 + number, 1)) for number in range(worlds)]
+    pixels = teacher.pixels(views, np.random.default_rng(seed))
+    vision_error = teacher.teach_vision(views, pixels, vision_steps)
+    text_loss = teacher.teach_texts(views, pixels, text_steps)
+    report = {"fingerprint": name, "seed": seed, "vision_error": vision_error, "text_loss": text_loss}
+    report |= {"parameters": sum(p.numel() for p in teacher.model.parameters())} | measure(teacher)
+    save_policy(out, teacher.model, teacher.processor, {"warm_start.json": json.dumps(report, indent=1) + "\n"})
+    return report
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m examples.tiny.warm_start", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder of the policy; returns at once if it is there")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--worlds", type=int, default=1500, help="level-1 worlds to learn from")
+    parser.add_argument("--vision-steps", type=int, default=400)
+    parser.add_argument("--text-steps", type=int, default=450)
+    options = parser.parse_args(arguments)
+    try:
+        if options.seed < 0 or min(options.worlds, options.vision_steps, options.text_steps) < 32:
+            raise UserError("--seed must be 0 or more; --worlds, --vision-steps and --text-steps 32 or more")
+        report = build(
+            options.out,
+            seed=options.seed,
+            worlds=options.worlds,
+            vision_steps=options.vision_steps,
+            text_steps=options.text_steps,
+        )
+    except (UserError, OSError) as error:
+        stop(error)
+    print(
+        f"policy {options.out}: {report['parameters'] / 1e6:.2f} M parameters; on {report['worlds']} held-out worlds: "
+        f"format {report['format_rate']:.0%}, options named right {report['named_right']:.0%}, "
+        f"soft reward {report['soft_reward']:.2f} (random subsets {report['soft_reward_of_random_subsets']:.2f}), "
+        f"correlation of answers with the truth {report['letter_correlation']:+.2f}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

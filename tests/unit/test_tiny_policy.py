@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The untrained parts of the tiny policy: tokenizer, sizes, and lessons that do not know which answers are right."""
+
+import random
+import re
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("tokenizers")
+pytest.importorskip("transformers")
+
+from data_prep.prompts import VIDEO_TAG, multi_answer_prompt  # noqa: E402
+from examples.tiny import lessons, policy  # noqa: E402
+from examples.tiny.world import make_scene, questions  # noqa: E402
+
+PHRASE = "what will happen next"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    corpus = ["The red disc and the blue square collide", f"{PHRASE}? A. B. A, C", "user\n", "assistant\n"] * 5
+    return policy.build_tokenizer(corpus, [" red disc", PHRASE])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>x</think><answer>A, C</answer>",
+        "And A.B é 漢字 \t 17\n\n",
+        "",
+        "The red disc  collides",
+        "<|oops|> <answer",
+    ],
+)
+def test_any_text_survives_the_tokenizer(tokenizer, text):
+    assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text
+
+
+def test_letters_tags_and_phrases_are_one_token_in_every_context(tokenizer):
+    pieces = [tokenizer.decode([i]) for i in tokenizer(f"<answer>A, C</answer>\nC. The red disc\n{PHRASE}").input_ids]
+    assert pieces[:5] == ["<answer>", "A", ", ", "C", "</answer>"]
+    assert pieces.count("C") == 2
+    assert " red disc" in pieces and PHRASE in pieces
+
+
+def test_equal_corpora_give_equal_tokenizers(tokenizer):
+    corpus = ["The red disc and the blue square collide", f"{PHRASE}? A. B. A, C", "user\n", "assistant\n"] * 5
+    assert policy.build_tokenizer(corpus, [PHRASE, " red disc"]).get_vocab() == tokenizer.get_vocab()
+
+
+def test_model_vocabulary_is_exactly_the_tokenizer_and_seeded(tokenizer):
+    size = policy.PolicySize(hidden_size=32, intermediate_size=32, num_layers=1, num_heads=2, num_key_value_heads=2)
+    one, same, other = (policy.build_model(tokenizer, size=size, seed=seed) for seed in (0, 0, 1))
+    assert one.lm_head.weight.shape[0] == len(tokenizer) == one.config.text_config.vocab_size
+    assert one.lm_head.weight.equal(same.lm_head.weight)
+    assert not one.lm_head.weight.equal(other.lm_head.weight)
+
+
+def test_head_width_must_fit_the_rotary_sections():
+    with pytest.raises(ValueError, match="multiple of 16"):
+        policy.PolicySize(hidden_size=128, num_heads=3)
+
+
+@pytest.fixture(scope="module")
+def asked():
+    views = [lessons.View.of(make_scene(seed, 1)) for seed in range(60)]
+    pairs = [(view, question) for view in views for question in questions(view.scene, random.Random(0))]
+    assert len(pairs) > 30
+    return pairs
+
+
+def test_counterfactual_response_does_not_change_when_the_truth_is_flipped(asked):
+    for seed, (view, question) in enumerate(asked):
+        flipped = replace(question, choices=tuple(replace(c, correct=not c.correct) for c in question.choices))
+        true, false = (lessons.counterfactual(view, q, random.Random(seed)) for q in (question, flipped))
+        assert (true.prompt, true.response) == (false.prompt, false.response)
+        assert true.truth != false.truth
+
+
+def test_counterfactual_prompt_is_the_one_of_data_prep_and_the_format_is_the_reward_s(asked):
+    for view, question in asked:
+        lesson = lessons.counterfactual(view, question, random.Random(1))
+        assert VIDEO_TAG + lesson.prompt == multi_answer_prompt(question.text, [c.text for c in question.choices])
+        match = re.fullmatch(r"<think>.+</think><answer>([A-D](?:, [A-D])*)</answer>", lesson.response)
+        assert match and set(match[1].split(", ")) <= set("ABCD"[: lesson.choices])
+        assert all(item in lesson.response for item in lesson.items) and len(lesson.items) == lesson.choices
+
+
+def test_think_text_names_the_options_objects_and_rows_in_their_order(asked):
+    for view, question in asked:
+        for choice, item in zip(
+            question.choices, lessons.counterfactual(view, question, random.Random(2)).items, strict=True
+        ):
+            one, two = sorted((view.names[i] for i in choice.pair), key=choice.text.index)
+            assert item[2:].startswith(f"{one} {view.rows[one]} {two} {view.rows[two]}")
+
+
+def test_random_answers_are_uniform_over_non_empty_subsets():
+    rng = random.Random(0)
+    counts = Counter(lessons.random_answer(3, rng) for _ in range(7000))
+    assert len(counts) == 7 and frozenset() not in counts
+    assert all(850 < count < 1150 for count in counts.values())
+
+
+@pytest.mark.parametrize("kind", ["seen", "row"])
+def test_descriptive_lessons_answer_with_what_is_in_the_picture(kind):
+    for seed in range(40):
+        view = lessons.View.of(make_scene(seed, 1))
+        lesson = lessons.make_lesson(kind, view, random.Random(seed))
+        assert lesson.truth and lesson.response.endswith(f"<answer>{', '.join(sorted(lesson.truth))}</answer>")
+        options = dict(re.findall(r"^([A-D])\. (.+)$", lesson.prompt, re.M))
+        if kind == "seen":
+            right = {k for k, text in options.items() if all(n in view.rows for n in text[4:].split(" and the "))}
+        else:
+            row = re.search(r"in the (\w+) row", lesson.prompt)[1]
+            right = {k for k, text in options.items() if view.rows[text[4:]] == row}
+        assert lesson.truth == right

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the engine tests share: tiny models on disk, verl's real FSDP2 engine, batches, and D_t by definition.
+
+As a script it is one of several gloo ranks: `engine_kit.py MODEL OUTPUT` with RANK, WORLD_SIZE and STORE set.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+import verl  # noqa: F401  first: its plugins make torchvision importable for transformers on a CPU machine
+
+from recipe.tw_grpo.divergence import group_divergence_reference
+
+VOCABULARY = 331
+FP32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+# Six responses of two prompts, interleaved; one of a single token, one much longer than its siblings.
+UIDS = ["p", "q", "p", "q", "p", "q"]
+PROMPTS = {"p": 5, "q": 9}
+LENGTHS = [4, 11, 7, 3, 1, 6]
+
+
+def write_model(path: Path, kind: str = "qwen2", tied: bool = False) -> Path:
+    """A random model, float32 on disk. Its weights are large, so that the responses disagree visibly."""
+    import transformers
+
+    torch.manual_seed(7)
+    shape = dict(
+        vocab_size=VOCABULARY,
+        hidden_size=48,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.1,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    if kind == "qwen2":
+        config = transformers.Qwen2Config(**shape, tie_word_embeddings=tied)
+        model = transformers.Qwen2ForCausalLM(config)
+    else:
+        rope = {"rope_type": "default", "type": "default", "mrope_section": [2, 2, 2], "rope_theta": 10000.0}
+        vision = dict(
+            depth=1,
+            hidden_size=32,
+            intermediate_size=32,
+            num_heads=2,
+            out_hidden_size=48,
+            fullatt_block_indexes=[0],
+            window_size=112,
+        )
+        config = transformers.Qwen2_5_VLConfig(
+            text_config=dict(**shape, rope_parameters=rope, tie_word_embeddings=tied),
+            vision_config=vision,
+            tie_word_embeddings=tied,
+            image_token_id=VOCABULARY - 1,
+            video_token_id=VOCABULARY - 2,
+            vision_start_token_id=VOCABULARY - 3,
+        )
+        model = transformers.Qwen2_5_VLForConditionalGeneration(config)
+    model.save_pretrained(path)
+    return path
+
+
+def build_engine(path: Path, mixed_precision: dict | None = None):
+    """verl's engine for this model as verl's own workers find it: through EngineRegistry."""
+    from verl.trainer.config import CheckpointConfig
+    from verl.workers.config import FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
+    from verl.workers.engine import EngineRegistry
+
+    model = HFModelConfig(
+        path=str(path),
+        load_tokenizer=False,
+        use_remove_padding=False,
+        enable_gradient_checkpointing=False,
+        override_config={"attn_implementation": "sdpa"},
+    )
+    settings = FSDPEngineConfig(
+        strategy="fsdp2",
+        use_torch_compile=False,
+        use_remove_padding=False,
+        mixed_precision=mixed_precision or FP32,
+    )
+    engine = EngineRegistry.new(
+        model_type="language_model",
+        backend="fsdp2",
+        model_config=model,
+        engine_config=settings,
+        optimizer_config=FSDPOptimizerConfig(lr=1e-3, total_training_steps=10),
+        checkpoint_config=CheckpointConfig(),
+    )
+    engine.initialize()
+    return engine
+
+
+def sequences(uids=UIDS, lengths=LENGTHS) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """(prompt, response) token ids; the prompt depends on the uid only, "pad" rows are verl's placeholders."""
+    g = torch.Generator().manual_seed(3)
+    prompts = {uid: torch.randint(0, 300, (n,), generator=g) for uid, n in PROMPTS.items()}
+    prompts["pad"] = torch.ones(12, dtype=torch.int64)
+    return [
+        (prompts[uid], torch.ones(n, dtype=torch.int64) if uid == "pad" else torch.randint(0, 300, (n,), generator=g))
+        for uid, n in zip(uids, lengths, strict=True)
+    ]
+
+
+def nested(rows):
+    return torch.nested.as_nested_tensor(list(rows), layout=torch.jagged)
+
+
+def make_batch(
+    uids=UIDS, lengths=LENGTHS, rows=None, *, temperature=1.0, micro=1, max_tokens=None, request="kl", vl=False
+):
+    """A batch as verl's trainer sends it to compute_log_prob; `rows` picks some of the sequences, in that order."""
+    from tensordict import TensorDict
+    from verl.utils import tensordict_utils as tu
+
+    from recipe.tw_grpo.engine import REQUEST
+
+    all_pairs = sequences(uids, lengths)
+    rows = list(range(len(uids))) if rows is None else rows
+    pairs = [all_pairs[row] for row in rows]
+    if vl:  # the same video before every prompt: two patches of it make two tokens
+        video = torch.tensor([VOCABULARY - 3, VOCABULARY - 2, VOCABULARY - 2])
+        pairs = [(torch.cat([video, prompt]), response) for prompt, response in pairs]
+    ids = [torch.cat(pair) for pair in pairs]
+    positions = [torch.arange(len(row)) for row in ids]
+    fields = {
+        "input_ids": nested(ids),
+        "position_ids": nested([p.expand(4, -1).contiguous() for p in positions] if vl else positions),
+        "prompts": nested(prompt for prompt, _ in pairs),
+        "responses": nested(response for _, response in pairs),
+        "loss_mask": nested(torch.cat([torch.zeros_like(p), torch.ones_like(r)]) for p, r in pairs),
+        "response_mask": nested(torch.ones_like(response) for _, response in pairs),
+        "attention_mask": nested(torch.ones_like(row) for row in ids),
+    }
+    batch = TensorDict(fields, batch_size=[len(rows)])
+    tu.assign_non_tensor_stack(batch, "uid", [uids[row] for row in rows])
+    tu.assign_non_tensor(
+        batch,
+        use_remove_padding=False,
+        temperature=temperature,
+        calculate_entropy=False,
+        use_dynamic_bsz=max_tokens is not None,
+        micro_batch_size_per_gpu=micro,
+        pad_token_id=0,
+        use_fused_kernels=False,
+        global_batch_size=len(rows),
+    )
+    if vl:
+        g = torch.Generator().manual_seed(5)
+        pixels = torch.randn(8, 3 * 2 * 14 * 14, generator=g)
+        one = {"pixel_values_videos": pixels, "video_grid_thw": torch.tensor([[1, 2, 4]])}
+        tu.assign_non_tensor_stack(batch, "multi_modal_inputs", [one] * len(rows))
+    if max_tokens is not None:
+        tu.assign_non_tensor(batch, max_token_len_per_gpu=max_tokens)
+    if request:
+        tu.assign_non_tensor(batch, **{REQUEST: {"divergence": request}})
+    return batch
+
+
+def infer(engine, batch):
+    """model_output of the engine in evaluation mode."""
+    with engine.eval_mode():
+        return engine.infer_batch(batch)["model_output"]
+
+
+def infer_and_define(engine, batch):
+    """model_output, and D_t of each row by Eq. 4 in float64 from the logits this very pass of the model produced."""
+    from verl.utils import tensordict_utils as tu
+
+    seen = {}
+
+    def keep(module, args, kwargs, output):
+        for ids, mask, logits in zip(kwargs["input_ids"], kwargs["attention_mask"], output.logits, strict=True):
+            n = int(mask.sum())
+            seen[tuple(ids[:n].tolist())] = logits[:n].detach().double().clone()
+
+    hook = engine.module.register_forward_hook(keep, with_kwargs=True)
+    try:
+        output = infer(engine, batch)
+    finally:
+        hook.remove()
+    temperature = torch.as_tensor(tu.get(batch, "temperature")).expand(len(batch))
+    lengths = [len(row) for row in batch["responses"].unbind()]
+    logits = [
+        seen[tuple(ids.tolist())][-n - 1 : -1] / t
+        for ids, n, t in zip(batch["input_ids"].unbind(), lengths, temperature.double(), strict=True)
+    ]
+    return output, by_group(logits, tu.get(batch, "uid"))
+
+
+def definition(path: Path, uids=UIDS, lengths=LENGTHS) -> list[torch.Tensor]:
+    """D_t of each row from the Hugging Face model alone, in float64, one sequence at a time, without verl."""
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float64, attn_implementation="sdpa")
+    logits = []
+    with torch.no_grad():
+        for prompt, response in sequences(uids, lengths):
+            ids = torch.cat([prompt, response])
+            logits.append(model.eval()(input_ids=ids[None]).logits[0, len(prompt) - 1 : -1].double())
+    return by_group(logits, uids)
+
+
+def by_group(logits: list[torch.Tensor], uids: list[str]) -> list[torch.Tensor]:
+    """[length, V] of each row -> D_t of each row, [length], each uid a group."""
+    result: list[torch.Tensor] = [torch.empty(0)] * len(uids)
+    for uid in set(uids):
+        rows = [row for row, name in enumerate(uids) if name == uid]
+        padded = torch.nn.utils.rnn.pad_sequence([logits[row] for row in rows], batch_first=True)
+        divergence = group_divergence_reference(padded, torch.tensor([len(logits[row]) for row in rows]))
+        for row in rows:
+            result[row] = divergence[: len(logits[row])]
+    return result
+
+
+def rank_main(model: str, output: str) -> None:
+    """Rank 0 takes the responses of prompt p, rank 1 those of q, each in micro-batches of one."""
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    torch.distributed.init_process_group(
+        "cpu:gloo", rank=rank, world_size=world, init_method=f"file://{os.environ['STORE']}"
+    )
+    rows = [row for row, uid in enumerate(UIDS) if uid == "pq"[rank]]
+    engine = build_engine(Path(model))
+    found = infer(engine, make_batch(rows=rows))
+    heads = [parameter for name, parameter in engine.module.named_parameters() if "lm_head" in name]
+    torch.save(
+        {
+            "rows": rows,
+            "divergence": [row.clone() for row in found["token_divergence"].unbind()],
+            "head rows on this rank": [tuple(parameter.to_local().shape) for parameter in heads],
+        },
+        f"{output}.{rank}",
+    )
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    rank_main(*sys.argv[1:])

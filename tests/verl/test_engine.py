@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""verl's real FSDP2 engine with our capture: D_t equals the dense definition from the model's own logits, always."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import engine_kit as kit
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_rank(tmp_path_factory):
+    """One gloo process, as verl's worker makes it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    store = tmp_path_factory.mktemp("store") / "store"
+    torch.distributed.init_process_group("cpu:gloo", rank=0, world_size=1, init_method=f"file://{store}")
+    yield
+    torch.distributed.destroy_process_group()
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return kit.write_model(tmp_path_factory.mktemp("models") / "qwen2")
+
+
+@pytest.fixture(scope="module")
+def engine(model):
+    return kit.build_engine(model)
+
+
+def close(found, expected, rtol=1e-5, atol=1e-8):
+    rows = list(found.unbind())
+    assert [len(row) for row in rows] == [len(row) for row in expected]
+    for row, definition in zip(rows, expected, strict=True):
+        assert row.dtype == torch.float32
+        torch.testing.assert_close(row.double(), definition, rtol=rtol, atol=atol)
+
+
+def exact(engine, batch):
+    """Runs the batch, compares with the definition from the pass's own logits, returns token_divergence."""
+    output, expected = kit.infer_and_define(engine, batch)
+    close(output["token_divergence"], expected)
+    return output["token_divergence"]
+
+
+def test_the_registry_gives_our_engine(engine):
+    assert type(engine).__name__ == "TWGRPOEngine"
+
+
+@pytest.mark.parametrize("micro", [1, 2, 3, 6])
+def test_divergence_for_every_micro_batch_size(engine, model, micro):
+    """1e-5 from the logits of this pass; against a float64 model without verl the rounding of its layers is added."""
+    found = exact(engine, kit.make_batch(micro=micro))
+    assert max(row.max() for row in found.unbind()) > 1e-2, "the responses of the test must disagree"
+    close(found, kit.definition(model), rtol=1e-4)
+
+
+@pytest.mark.parametrize("max_tokens", [20, 33, 1000])
+def test_divergence_with_dynamic_micro_batches(engine, model, max_tokens):
+    """verl reorders the rows then; one micro-batch, several, and one row each."""
+    close(exact(engine, kit.make_batch(max_tokens=max_tokens)), kit.definition(model), rtol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.3])
+def test_divergence_at_the_sampling_temperature(engine, temperature):
+    found, plain = exact(engine, kit.make_batch(temperature=temperature)), exact(engine, kit.make_batch())
+    assert (found[0].max() > plain[0].max()) == (temperature < 1), "colder means further apart"
+
+
+def test_divergence_at_a_temperature_given_per_row(engine):
+    batch = kit.make_batch(micro=2)
+    batch["temperature"] = torch.tensor([0.7 if uid == "p" else 1.0 for uid in kit.UIDS])
+    exact(engine, batch)
+
+
+def test_order_of_the_rows_does_not_matter(engine, model):
+    order = [5, 2, 0, 4, 1, 3]
+    expected = kit.definition(model)
+    close(exact(engine, kit.make_batch(rows=order, micro=2)), [expected[row] for row in order], rtol=1e-4)
+
+
+def test_a_group_of_placeholder_rows(engine, model):
+    """verl fills batches with identical rows of one response token; they agree and disturb nobody."""
+    uids, lengths = ["pad", *kit.UIDS, "pad"], [1, *kit.LENGTHS, 1]
+    found = exact(engine, kit.make_batch(uids, lengths, micro=4))
+    close(kit.nested(found.unbind()[1:-1]), kit.definition(model), rtol=1e-4)
+    assert found[0].item() == found[-1].item() < 1e-10
+
+
+def test_a_response_without_siblings_has_no_divergence(engine):
+    found = kit.infer(engine, kit.make_batch(rows=[0, 2, 4, 1]))["token_divergence"]
+    assert (found[3] == 0).all() and found[0].max() > 1e-2
+
+
+def test_a_shared_beginning_has_no_divergence(engine):
+    """Equal prompts and equal first tokens: the states differ at most by the rounding of another padding."""
+    batch = kit.make_batch(rows=[0, 2], micro=2)
+    responses = [row.clone() for row in batch["responses"].unbind()]
+    prompt = batch["prompts"][0]
+    responses[1][:3] = responses[0][:3]
+    batch["responses"] = kit.nested(responses)
+    batch["input_ids"] = kit.nested(torch.cat([prompt, row]) for row in responses)
+    found = kit.infer(engine, batch)["token_divergence"][0]
+    assert (found[:4] < 1e-9).all(), "token 3 is predicted from three equal tokens"
+
+
+def test_logspace_k3_on_request(engine):
+    from recipe.tw_grpo.divergence import group_divergence
+
+    kept = []
+    hook = engine.module.lm_head.register_forward_hook(lambda module, args, output: kept.append(args[0].detach()))
+    found = kit.infer(engine, kit.make_batch(micro=6, request="logspace_k3"))["token_divergence"]
+    hook.remove()
+    rows = [row for row, uid in enumerate(kit.UIDS) if uid == "p"]
+    states = [kept[0][row, 4 : 4 + kit.LENGTHS[row]] for row in rows]  # the prompt p has five tokens
+    head = engine.module.lm_head.weight.full_tensor().detach()
+    lengths = torch.tensor([kit.LENGTHS[row] for row in rows])
+    expected = group_divergence(torch.cat(states), head, lengths, divergence="logspace_k3")
+    torch.testing.assert_close(found[2], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_without_the_request_everything_is_verls(engine):
+    """Bit-identical log-probabilities, no new output, and the request changes none of verl's own outputs either."""
+    from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
+
+    plain = kit.infer(engine, kit.make_batch(micro=2, request=None))
+    with engine.eval_mode():
+        stock = FSDPEngineWithLMHead.infer_batch(engine, kit.make_batch(micro=2, request=None))["model_output"]
+    asked = kit.infer(engine, kit.make_batch(micro=2))
+    assert set(plain) == set(stock) == set(asked) - {"token_divergence"} == {"log_probs"}
+    assert torch.equal(plain["log_probs"].values(), stock["log_probs"].values())
+    assert torch.equal(plain["log_probs"].values(), asked["log_probs"].values())
+
+
+def test_the_batch_comes_back_as_it_was(engine):
+    batch = kit.make_batch()
+    before = set(batch.keys())
+    kit.infer(engine, batch)
+    assert not {key for key in batch.keys() if key.startswith("tw_grpo_")} and before <= set(batch.keys())
+
+
+def test_a_failing_pass_leaves_nothing_behind(engine):
+    batch = kit.make_batch()
+    batch["temperature"] = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.5, 1.0])
+    with pytest.raises(RuntimeError, match="sampled at temperatures"):
+        kit.infer(engine, batch)
+    exact(engine, kit.make_batch())
+
+
+def test_training_goes_on_as_verls(engine):
+    """The hook stays registered in training: no output of ours, and gradients flow."""
+    import functools
+
+    from verl.workers.config import FSDPActorConfig, FSDPOptimizerConfig
+    from verl.workers.utils.losses import ppo_loss
+
+    batch = kit.make_batch(request=None, micro=2)
+    batch["old_log_probs"] = kit.nested(torch.full((n,), -5.0) for n in kit.LENGTHS)
+    batch["advantages"] = kit.nested(torch.full((n,), 0.0) for n in kit.LENGTHS)
+    config = FSDPActorConfig(
+        strategy="fsdp2",
+        ppo_micro_batch_size_per_gpu=2,
+        rollout_n=3,
+        ppo_mini_batch_size=2,
+        optim=FSDPOptimizerConfig(lr=1e-3, total_training_steps=10),
+    )
+    with engine.train_mode():
+        output = engine.train_batch(batch, functools.partial(ppo_loss, config=config))
+    assert engine._pass is None and output["metrics"]["grad_norm"] == 0, "advantages of 0 must not move the model"
+
+
+def test_tied_embeddings(tmp_path):
+    path = kit.write_model(tmp_path / "tied", tied=True)
+    engine = kit.build_engine(path)
+    assert engine.module.lm_head.weight is engine.module.model.embed_tokens.weight
+    close(exact(engine, kit.make_batch(micro=3)), kit.definition(path), rtol=1e-4)
+
+
+def test_qwen2_5_vl(tmp_path):
+    """The model the paper trains: three-dimensional positions, and a video before every prompt."""
+    engine = kit.build_engine(kit.write_model(tmp_path / "vl", kind="qwen2_5_vl"))
+    found = exact(engine, kit.make_batch(micro=2, vl=True))
+    assert max(row.max() for row in found.unbind()) > 1e-2
+
+
+def test_bfloat16(model):
+    """verl's default precision: within 1e-2 of the definition from the states the engine itself computed."""
+    engine = kit.build_engine(model, mixed_precision={"param_dtype": "bf16", "reduce_dtype": "fp32"})
+    kept = []
+    engine.module.lm_head.register_forward_hook(lambda module, args, output: kept.append(args[0].detach().double()))
+    found = kit.infer(engine, kit.make_batch(micro=6))["token_divergence"]
+    head = engine.module.lm_head.weight.full_tensor().detach().bfloat16().double()
+    for uid, prompt in kit.PROMPTS.items():
+        rows = [row for row, name in enumerate(kit.UIDS) if name == uid]
+        lengths = [kit.LENGTHS[row] for row in rows]
+        logits = [kept[0][row, prompt - 1 : prompt - 1 + n] @ head.T for row, n in zip(rows, lengths, strict=True)]
+        padded = torch.nn.utils.rnn.pad_sequence(logits, batch_first=True)
+        expected = kit.group_divergence_reference(padded, torch.tensor(lengths))
+        for row, n in zip(rows, lengths, strict=True):
+            torch.testing.assert_close(found[row].double(), expected[:n], rtol=1e-2, atol=1e-9)
+
+
+def capped(logits):
+    return 2 * torch.tanh(logits / 2)
+
+
+def biased(logits):
+    return logits + torch.linspace(-3, 3, logits.shape[-1])
+
+
+def scaled(logits):
+    return logits * 0.5
+
+
+@pytest.mark.parametrize("change", [capped, biased, scaled])
+def test_a_model_with_another_head_is_refused(model, change):
+    engine = kit.build_engine(model)
+    engine.module.lm_head.register_forward_hook(lambda module, args, output: change(output))
+    assert kit.infer(engine, kit.make_batch(request=None))["log_probs"].numel() > 0, "plain GRPO works with it"
+    with pytest.raises(RuntimeError, match=r"Qwen2ForCausalLM.*adv_estimator=grpo"):
+        kit.infer(engine, kit.make_batch())
+
+
+def test_two_ranks_give_what_one_gives(engine, model, tmp_path):
+    """Rank 0 holds prompt p, rank 1 prompt q; the head is split between them."""
+    programs = [
+        subprocess.Popen(
+            [sys.executable, str(Path(kit.__file__)), str(model), str(tmp_path / "out")],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "OMP_NUM_THREADS": "1",
+                "RANK": str(rank),
+                "WORLD_SIZE": "2",
+                "STORE": str(tmp_path / "store"),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        outputs = [program.communicate(timeout=300)[0] for program in programs]
+    finally:
+        for program in programs:
+            program.kill()
+    assert [program.returncode for program in programs] == [0, 0], "\n".join(output[-3000:] for output in outputs)
+    one, expected = exact(engine, kit.make_batch()), kit.definition(model)
+    for rank in range(2):
+        result = torch.load(f"{tmp_path}/out.{rank}")
+        assert sum(rows for rows, _ in result["head rows on this rank"]) < kit.VOCABULARY, "the head must be split"
+        for row, found in zip(result["rows"], result["divergence"], strict=True):
+            torch.testing.assert_close(found, one[row], rtol=1e-4, atol=1e-8)
+            torch.testing.assert_close(found.double(), expected[row], rtol=1e-4, atol=1e-8)
+
+
+def test_head_of_an_fsdp1_model(model):
+    """verl's constructor of FSDP1 wants a GPU (sync_module_states); wrapped directly, as verl wraps, it works here."""
+    import functools
+
+    import transformers
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
+    from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
+
+    from recipe.tw_grpo.engine import base_of, full_head
+
+    plain = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    head = plain.lm_head.weight.detach().clone()
+    policy = functools.partial(transformer_auto_wrap_policy, transformer_layer_cls={Qwen2DecoderLayer})
+    wrapped = FullyShardedDataParallel(plain, auto_wrap_policy=policy, device_id=torch.device("cpu"))
+    assert torch.equal(full_head(wrapped, torch.float32), head)
+    assert full_head(wrapped, torch.bfloat16).dtype == torch.bfloat16
+    kept = []
+    base_of(wrapped).register_forward_hook(lambda module, args, output: kept.append(output[0].detach()))
+    ids = torch.arange(10)[None]
+    logits = wrapped(input_ids=ids).logits
+    torch.testing.assert_close(kept[0] @ head.T, logits.detach(), rtol=1e-5, atol=1e-5)
