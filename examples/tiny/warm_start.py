@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from data_prep.prompts import MULTI_ANSWER
 from examples.tiny.initialisation import give_attention_patterns
-from examples.tiny.lessons import ROWS, Lesson, View, make_lesson, random_answer
+from examples.tiny.lessons import PAIRS_QUESTION, ROWS, Lesson, View, make_lesson, random_answer
 from examples.tiny.physics import CELL
 from examples.tiny.policy import PolicySize, build_model, build_processor, build_tokenizer, save_policy
 from examples.tiny.render import render_frames
@@ -37,13 +37,13 @@ CELLS = (HEIGHT // CELL) * (WIDTH // CELL)
 MAX_PROMPT, MAX_RESPONSE = 128, 64  # tokens; for data.max_prompt_length and data.max_response_length
 EMPTY = "nothing"
 SIZE = PolicySize(num_layers=3, intermediate_size=256)
-LESSONS = {"counterfactual": 2, "row": 1}  # kinds and how often
+LESSONS = {"counterfactual": 2, "pairs": 1}  # kinds and how often
 # What stands in prompts word for word becomes one token, an object's name above all: "find what the prompt names" is
 # then one look-up, which a network of three layers can learn in minutes.
 PHRASES = (
     *(f" {color} {shape}" for color in COLORS for shape in SHAPES),
     *(". The", " and the", " collides with the", " collide", "Without the", " what will happen?"),
-    *("Which objects are in the", " row?"),
+    PAIRS_QUESTION,
 )
 _SOURCES = ("initialisation.py", "lessons.py", "physics.py", "policy.py", "render.py", "warm_start.py", "world.py")
 _HELD_OUT, _CORPUS = 2 * 10**6, 10**6  # first seeds of worlds that the lessons do not use
@@ -143,9 +143,10 @@ class Teacher:
             optimizer.param_groups[0]["lr"] = rate
             rows = rng.sample(range(len(views)), batch)
             kinds = rng.choices(list(LESSONS), list(LESSONS.values()), k=batch)
-            lessons = [make_lesson(kind, views[row], rng) for kind, row in zip(kinds, rows, strict=True)]
+            drawn = [(make_lesson(kind, views[row], rng), row) for kind, row in zip(kinds, rows, strict=True)]
+            lessons = [lesson for lesson, _ in drawn if lesson]
             ids, taught = self._padded(lessons)
-            hidden = self.hidden(ids, seen[rows])
+            hidden = self.hidden(ids, seen[[row for lesson, row in drawn if lesson]])
             logits = self.model.lm_head(hidden[:, :-1][taught[:, 1:]])
             loss = torch.nn.functional.cross_entropy(logits, ids[:, 1:][taught[:, 1:]])
             optimizer.zero_grad()
@@ -211,7 +212,7 @@ def _corpus() -> list[str]:
             corpus += [question.text for question in questions(view.scene, rng, 2)]
             if level == 1:
                 lessons = [make_lesson(kind, view, rng) for kind in LESSONS]
-                corpus += [text for lesson in lessons for text in (lesson.prompt, lesson.response)]
+                corpus += [text for lesson in lessons if lesson for text in (lesson.prompt, lesson.response)]
     return corpus
 
 
@@ -226,7 +227,7 @@ def measure(teacher: Teacher, worlds: int = 200, seed: int = 0) -> dict[str, flo
     rng = random.Random(f"measure {seed}")
     views = [View.of(make_scene(_HELD_OUT + number, 1)) for number in range(worlds)]
     lessons = [make_lesson("counterfactual", view, rng) for view in views]
-    kept = [(lesson, view) for lesson, view in zip(lessons, views, strict=True) if lesson.truth]
+    kept = [(lesson, view) for lesson, view in zip(lessons, views, strict=True) if lesson]
     lessons, views = [lesson for lesson, _ in kept], [view for _, view in kept]
     responses = teacher.answer(lessons, views, seed)
     named, answered, right, soft, chance, lengths, formats = [], [], [], [], [], [], []
