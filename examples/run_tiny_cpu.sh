@@ -6,7 +6,7 @@
 #   bash examples/run_tiny_cpu.sh
 #   ESTIMATOR=grpo SEED=1 STEPS=40 OUT=outputs/grpo-1 bash examples/run_tiny_cpu.sh actor_rollout_ref.actor.optim.lr=1e-4
 #
-#   STEPS      training steps                                                            (default 80)
+#   STEPS      training steps                                                            (default 60)
 #   SEED       seed of the run: order of the prompts and every sampled response          (default 1)
 #   ESTIMATOR  tw_grpo, or grpo for the baseline: nothing else differs                   (default tw_grpo)
 #   OUT        run folder: summary.json, report.png, train.log, rollouts, checkpoints    (default outputs/tiny)
@@ -18,7 +18,7 @@ set -euo pipefail
 INVOKED_FROM=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-STEPS=${STEPS:-80}
+STEPS=${STEPS:-60}
 SEED=${SEED:-1}
 ESTIMATOR=${ESTIMATOR:-tw_grpo}
 OUT=${OUT:-$PWD/outputs/tiny}
@@ -43,7 +43,7 @@ KEY=$(cat examples/tiny/{physics,world,render,toy_clevrer,initialisation,lessons
 ASSETS=$ASSETS/${KEY%% *}
 if [ ! -f "$ASSETS/toy-clevrer/toy_clevrer.json" ]; then
     python -m examples.tiny.toy_clevrer --out "$ASSETS/toy-clevrer" --level 1 --seed 0 \
-        --scenes 480 --questions-per-scene 2 --validation-scenes 64
+        --scenes 480 --questions-per-scene 2 --validation-scenes 32
 fi
 for split in train validation; do
     if [ ! -f "$ASSETS/$split.parquet" ]; then
@@ -74,7 +74,7 @@ MODEL=(
 )
 FP32=+actor_rollout_ref.actor.fsdp_config.mixed_precision
 ACTOR=(
-    actor_rollout_ref.actor.optim.lr=1e-3
+    actor_rollout_ref.actor.optim.lr=1e-4
     actor_rollout_ref.actor.grad_clip=1.0
     actor_rollout_ref.actor.ppo_mini_batch_size=8
     actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=32
@@ -105,7 +105,7 @@ TRAINER=(
     trainer.save_freq=20
     trainer.max_actor_ckpt_to_keep=1
     actor_rollout_ref.actor.checkpoint.save_contents='[model,optimizer,extra,hf_model]'
-    trainer.val_before_train=True               # the held-out worlds, before and after
+    trainer.val_before_train=True               # 64 questions about held-out worlds, before and after
     trainer.test_freq=1000000
 )
 

@@ -120,6 +120,7 @@ def test_no_process_is_left(run):
     assert not of_run and not of_ray
 
 
+@pytest.mark.slow
 def test_a_longer_run_goes_on_from_the_checkpoint(run):
     from conftest import Run
 
