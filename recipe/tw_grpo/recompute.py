@@ -21,6 +21,7 @@ from recipe.tw_grpo.divergence import group_divergence_reference
 from recipe.tw_grpo.errors import UserError, stop
 from recipe.tw_grpo.token_weights import token_weights
 
+_SMALLEST = 1e-5  # nats; below it the float32 rounding of the layers shows, in D_t as in any log-probability
 _NEEDED = ("uid", "index", "prompt_ids", "response_ids", "token_divergence", "token_weights")
 
 
@@ -73,7 +74,7 @@ def recompute(model_dir: str, dump: Path, data: Path, *, temperature: float, set
         settings: alpha, positions and weight_form of the run.
 
     Returns:
-        Per group: prompt index, G, T, largest D_t, largest relative error of D_t where D_t > 1e-6, largest absolute
+        Per group: prompt index, G, T, largest D_t, largest relative error of D_t where D_t > 1e-5 nats, largest absolute
         error of w_t.
 
     Raises:
@@ -86,22 +87,22 @@ def recompute(model_dir: str, dump: Path, data: Path, *, temperature: float, set
     model = AutoModelForImageTextToText.from_pretrained(model_dir, dtype=torch.float32).eval()
     processor = AutoProcessor.from_pretrained(model_dir)
     rows = datasets.load_dataset("parquet", data_files=str(data), split="train")
-    by_index = {row["extra_info"]["index"]: row for row in rows}
+    by_index: dict[int, list[dict[str, Any]]] = {}  # files that were put together may number their rows alike
+    for row in rows:
+        by_index.setdefault(row["extra_info"]["index"], []).append(row)
     results = []
     for group in read_groups(dump):
-        row = by_index.get(group[0]["index"])
-        if row is None:
-            raise UserError(f"{dump}: prompt index {group[0]['index']} is not in {data}")
-        inputs = _inputs(processor, row)
-        if inputs["input_ids"][0].tolist() != group[0]["prompt_ids"]:
-            raise UserError(f"{data}: prompt {group[0]['index']} is not the prompt of {dump}")
+        candidates = (_inputs(processor, row) for row in by_index.get(group[0]["index"], []))
+        inputs = next((i for i in candidates if i["input_ids"][0].tolist() == group[0]["prompt_ids"]), None)
+        if inputs is None:
+            raise UserError(f"{dump}: the prompt with index {group[0]['index']} is not in {data}")
         lengths = torch.tensor([len(record["response_ids"]) for record in group])
         logits = [response_logits(model, inputs, record).double() / temperature for record in group]
         exact = group_divergence_reference(torch.nn.utils.rnn.pad_sequence(logits, batch_first=True), lengths)
         weights = token_weights(exact, lengths, **settings)
         longest = max(group, key=lambda record: len(record["response_ids"]))
         dumped = torch.tensor(longest["token_divergence"], dtype=torch.float64)
-        relative = ((dumped - exact).abs() / exact)[exact > 1e-6]
+        relative = ((dumped - exact).abs() / exact)[exact > _SMALLEST]
         results.append(
             {
                 "index": group[0]["index"],
