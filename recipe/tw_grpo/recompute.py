@@ -21,7 +21,7 @@ from recipe.tw_grpo.divergence import group_divergence_reference
 from recipe.tw_grpo.errors import UserError, stop
 from recipe.tw_grpo.token_weights import token_weights
 
-_SMALLEST = 1e-5  # nats; below it the float32 rounding of the layers shows, in D_t as in any log-probability
+_FLOOR = 1e-3  # nats; errors of a smaller D_t are taken relative to this, because the layers round in float32
 _NEEDED = ("uid", "index", "prompt_ids", "response_ids", "token_divergence", "token_weights")
 
 
@@ -74,8 +74,8 @@ def recompute(model_dir: str, dump: Path, data: Path, *, temperature: float, set
         settings: alpha, positions and weight_form of the run.
 
     Returns:
-        Per group: prompt index, G, T, largest D_t, largest relative error of D_t where D_t > 1e-5 nats, largest absolute
-        error of w_t.
+        Per group: prompt index, G, T, largest D_t, largest error of D_t relative to max(D_t, 1e-3 nats), largest
+        absolute error of w_t.
 
     Raises:
         UserError: the dump and the data do not belong together.
@@ -102,14 +102,14 @@ def recompute(model_dir: str, dump: Path, data: Path, *, temperature: float, set
         weights = token_weights(exact, lengths, **settings)
         longest = max(group, key=lambda record: len(record["response_ids"]))
         dumped = torch.tensor(longest["token_divergence"], dtype=torch.float64)
-        relative = ((dumped - exact).abs() / exact)[exact > _SMALLEST]
+        relative = (dumped - exact).abs() / exact.clamp_min(_FLOOR)
         results.append(
             {
                 "index": group[0]["index"],
                 "G": len(group),
                 "T": int(lengths.max()),
                 "D_max": exact.max().item(),
-                "D_relative_error": relative.max().item() if relative.numel() else 0.0,
+                "D_relative_error": relative.max().item(),
                 "w_absolute_error": (torch.tensor(longest["token_weights"]) - weights).abs().max().item(),
             }
         )
