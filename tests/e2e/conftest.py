@@ -64,6 +64,12 @@ def assets() -> Path:
 
 
 @pytest.fixture(scope="session")
+def real_scene() -> Path:
+    """Annotations of a real CLEVRER scene; it may not be there."""
+    return SCENE
+
+
+@pytest.fixture(scope="session")
 def tiny_assets() -> Path:
     return assets()
 

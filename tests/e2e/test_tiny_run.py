@@ -104,10 +104,8 @@ def test_validation_shows_the_parts_of_the_reward(run):
     assert {"acc", "soft_acc", "format", "score"} <= names
 
 
-def test_the_real_clevrer_scene_took_part(run):
-    from conftest import SCENE
-
-    if not SCENE.exists():
+def test_the_real_clevrer_scene_took_part(run, real_scene):
+    if not real_scene.exists():
         pytest.skip("../shared/data is not here")
     rows = [row for row in run.rollouts(1) if "Without the sphere, what will happen?" in row["input"]]
     assert len(rows) == G and {row["gts"] for row in rows} == {"A,B"}
@@ -122,9 +120,7 @@ def test_no_process_is_left(run):
 
 @pytest.mark.slow
 def test_a_longer_run_goes_on_from_the_checkpoint(run):
-    from conftest import Run
-
-    longer = Run(run.out, run.train_file, "trainer.save_freq=2", "trainer.max_actor_ckpt_to_keep=2", STEPS="4")
+    longer = type(run)(run.out, run.train_file, "trainer.save_freq=2", "trainer.max_actor_ckpt_to_keep=2", STEPS="4")
     assert longer.code == 0, longer.stderr
     assert f"resuming {run.out} after step 3" in longer.stdout
     assert sorted(longer.metrics) == [0, 1, 2, 3, 4]
