@@ -8,8 +8,7 @@
 #   bash examples/run_qwen25vl_7b_twgrpo.sh
 #   DRY_RUN=1 bash examples/run_qwen25vl_7b_twgrpo.sh      # compose, validate and print the configuration; no GPU
 #
-# Two differences to the published run: vLLM generates (the public code uses transformers), and the vision tower is
-# trained: verl 0.9.1 declares freeze_vision_tower and reads it nowhere.
+# One difference to the published run: vLLM generates (the public code uses transformers).
 set -euo pipefail
 
 # The Python with verl in it: an activated environment, else this clone's .venv, else whatever `python` is.
@@ -52,6 +51,7 @@ ACTOR=(
     actor_rollout_ref.actor.fsdp_config.strategy=fsdp2
     actor_rollout_ref.actor.fsdp_config.param_offload=True
     actor_rollout_ref.actor.fsdp_config.optimizer_offload=True
+    actor_rollout_ref.actor.freeze_vision_tower=True    # as the paper; verl reads it nowhere, the plugin does
     actor_rollout_ref.actor.optim.lr=1e-6
     actor_rollout_ref.actor.grad_clip=20
     actor_rollout_ref.actor.ppo_mini_batch_size=$((NNODES * GPUS_PER_NODE))

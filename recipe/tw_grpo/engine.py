@@ -3,7 +3,8 @@
 
 The forward passes are verl's own, in verl's own micro-batches; a hook on the base model keeps the last hidden states of
 the response tokens, and a group's divergence is computed as soon as its last response has passed. Without the request
-(the `tw_grpo` entry of the batch, which only `trainer.py` sets) every method is verl's.
+(the `tw_grpo` entry of the batch, which only `trainer.py` sets) every method is verl's. `freezing.py`'s option is the
+one thing that works without it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.tensor import DTensor
 from verl.utils import tensordict_utils as tu
 from verl.utils.device import get_device_id
+from verl.workers.config.optimizer import build_optimizer
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
+from recipe.tw_grpo import freezing
 from recipe.tw_grpo.divergence import group_divergence
 
 REQUEST = "tw_grpo"  # non-tensor entry of the batch: {"divergence": kind}
@@ -34,6 +37,19 @@ class TWGRPOEngine(FSDPEngineWithLMHead):
     def initialize(self) -> None:
         super().initialize()
         base_of(self.module).register_forward_hook(self._keep_hidden_states)
+
+    def _build_module(self) -> torch.nn.Module:
+        module = super()._build_module()
+        if freezing.asked_for(self.engine_config):
+            freezing.freeze_vision_tower(module)
+        return module
+
+    def _build_optimizer(self, module: torch.nn.Module) -> torch.optim.Optimizer:
+        """As verl's; frozen parameters of a vision tower stay out of it, so they have no state and no checkpoint."""
+        if not freezing.asked_for(self.engine_config):
+            return super()._build_optimizer(module)
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        return build_optimizer(trained, self.optimizer_config)
 
     def infer_batch(self, data: TensorDict, loss_function: Any = None) -> Any:
         """As verl's; on request model_output also has `token_divergence`, nested [B, (length)] float32: for each token

@@ -56,6 +56,13 @@ def _register_reward_manager(module: ModuleType) -> None:
     module.register(REWARD_MANAGER)(MultiAnswerRewardManager)
 
 
+@after_import("verl.workers.config.actor")
+def _carry_freezing(module: ModuleType) -> None:
+    from recipe.tw_grpo.freezing import carry_to_engine
+
+    carry_to_engine(module.FSDPActorConfig)
+
+
 @after_import("verl.workers.engine.fsdp.transformer_impl")
 def _register_engine(module: ModuleType) -> None:
     """A (device, vendor) key goes before verl's own device-only key (verl/workers/engine/base.py, get_engine_cls)."""

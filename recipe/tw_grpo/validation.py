@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from recipe.tw_grpo import freezing
 from recipe.tw_grpo.config import ESTIMATOR, REWARD_MANAGER, RewardConfig, TWGRPOConfig
 from recipe.tw_grpo.errors import UserError
 
@@ -37,6 +38,7 @@ def check(config: DictConfig) -> None:
     """
     if config.reward.reward_manager.name == REWARD_MANAGER:
         RewardConfig.from_mapping(_plain(config.reward.get("reward_kwargs")))
+    _check_freezing(config)
     settings = settings_of(config)
     if settings is None:
         if config.algorithm.get("tw_grpo") is not None:
@@ -55,6 +57,15 @@ def check(config: DictConfig) -> None:
         raise UserError(
             f"actor_rollout_ref.actor.loss_agg_mode={mode} is not the paper's per-prompt token mean: set it to "
             "token-mean, or keep it with +algorithm.tw_grpo.loss_normalization=batch"
+        )
+
+
+def _check_freezing(config: DictConfig) -> None:
+    actor = config.actor_rollout_ref.actor
+    if actor.get(freezing.OPTION) and actor.strategy == "fsdp" and not actor.fsdp_config.use_orig_params:
+        raise UserError(
+            f"actor_rollout_ref.actor.{freezing.OPTION}=True: FSDP1 flattens frozen and trained parameters together: "
+            "set actor_rollout_ref.actor.strategy=fsdp2, or actor_rollout_ref.actor.fsdp_config.use_orig_params=True"
         )
 
 

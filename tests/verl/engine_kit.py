@@ -67,10 +67,10 @@ def write_model(path: Path, kind: str = "qwen2", tied: bool = False) -> Path:
     return path
 
 
-def build_engine(path: Path, mixed_precision: dict | None = None):
-    """verl's engine for this model as verl's own workers find it: through EngineRegistry."""
+def build_engine(path: Path, mixed_precision: dict | None = None, **actor_options):
+    """verl's engine for this model as verl's own workers find it: actor configuration, then EngineRegistry."""
     from verl.trainer.config import CheckpointConfig
-    from verl.workers.config import FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
+    from verl.workers.config import FSDPEngineConfig, HFModelConfig
     from verl.workers.engine import EngineRegistry
 
     model = HFModelConfig(
@@ -86,16 +86,43 @@ def build_engine(path: Path, mixed_precision: dict | None = None):
         use_remove_padding=False,
         mixed_precision=mixed_precision or FP32,
     )
+    actor = actor_config(fsdp_config=settings, **actor_options)
     engine = EngineRegistry.new(
         model_type="language_model",
         backend="fsdp2",
         model_config=model,
-        engine_config=settings,
-        optimizer_config=FSDPOptimizerConfig(lr=1e-3, total_training_steps=10),
+        engine_config=actor.engine,
+        optimizer_config=actor.optim,
         checkpoint_config=CheckpointConfig(),
     )
     engine.initialize()
     return engine
+
+
+def actor_config(**options):
+    """verl's actor configuration for these batches."""
+    from verl.workers.config import FSDPActorConfig, FSDPOptimizerConfig
+
+    return FSDPActorConfig(
+        strategy="fsdp2",
+        ppo_micro_batch_size_per_gpu=2,
+        rollout_n=3,
+        ppo_mini_batch_size=2,
+        optim=FSDPOptimizerConfig(lr=1e-3, total_training_steps=10),
+        **options,
+    )
+
+
+def train(engine, batch, advantage: float) -> dict:
+    """Metrics of one step of verl's PPO loss, the same advantage for every token."""
+    import functools
+
+    from verl.workers.utils.losses import ppo_loss
+
+    batch["old_log_probs"] = nested(torch.full((n,), -5.0) for n in LENGTHS)
+    batch["advantages"] = nested(torch.full((n,), advantage) for n in LENGTHS)
+    with engine.train_mode():
+        return engine.train_batch(batch, functools.partial(ppo_loss, config=actor_config()))["metrics"]
 
 
 def sequences(uids=UIDS, lengths=LENGTHS) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -156,24 +156,30 @@ def test_a_failing_pass_leaves_nothing_behind(engine):
 
 def test_training_goes_on_as_verls(engine):
     """The hook stays registered in training: no output of ours, and gradients flow."""
-    import functools
+    metrics = kit.train(engine, kit.make_batch(request=None, micro=2), advantage=0.0)
+    assert engine._pass is None and metrics["grad_norm"] == 0, "advantages of 0 must not move the model"
 
-    from verl.workers.config import FSDPActorConfig, FSDPOptimizerConfig
-    from verl.workers.utils.losses import ppo_loss
 
-    batch = kit.make_batch(request=None, micro=2)
-    batch["old_log_probs"] = kit.nested(torch.full((n,), -5.0) for n in kit.LENGTHS)
-    batch["advantages"] = kit.nested(torch.full((n,), 0.0) for n in kit.LENGTHS)
-    config = FSDPActorConfig(
-        strategy="fsdp2",
-        ppo_micro_batch_size_per_gpu=2,
-        rollout_n=3,
-        ppo_mini_batch_size=2,
-        optim=FSDPOptimizerConfig(lr=1e-3, total_training_steps=10),
-    )
-    with engine.train_mode():
-        output = engine.train_batch(batch, functools.partial(ppo_loss, config=config))
-    assert engine._pass is None and output["metrics"]["grad_norm"] == 0, "advantages of 0 must not move the model"
+@pytest.mark.parametrize("frozen", [True, False])
+def test_freeze_vision_tower_of_verls_actor_configuration(tmp_path, frozen):
+    """No gradient and no optimizer state for the tower, everything else is trained, and vLLM still gets all weights."""
+    engine = kit.build_engine(kit.write_model(tmp_path / "vl", kind="qwen2_5_vl"), freeze_vision_tower=frozen)
+    before = {name: weight.clone() for name, weight in engine.get_per_tensor_param()[0]}
+    for _ in range(2):
+        assert kit.train(engine, kit.make_batch(request=None, micro=2, vl=True), advantage=1.0)["grad_norm"] > 0
+    after = dict(engine.get_per_tensor_param()[0])
+    assert before.keys() == after.keys() == dict(engine.module.named_parameters()).keys()
+    tower = {name for name in before if ".visual." in name}
+    moved = {name for name in before if not before[name].equal(after[name])}
+    assert tower and moved == (before.keys() - tower if frozen else before.keys())
+    with_state = {name for name, weight in engine.module.named_parameters() if weight in engine.optimizer.state}
+    assert with_state == moved
+    exact(engine, kit.make_batch(micro=2, vl=True))
+
+
+def test_a_model_without_a_vision_tower_cannot_freeze_one(model):
+    with pytest.raises(ValueError, match="freeze_vision_tower=True, but Qwen2ForCausalLM has no vision tower"):
+        kit.build_engine(model, freeze_vision_tower=True)
 
 
 def test_tied_embeddings(tmp_path):

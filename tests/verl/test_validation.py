@@ -39,6 +39,11 @@ def config(*overrides):
         ["reward.reward_manager.name=naive", "+reward.reward_kwargs.anything=1"],
         ["actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean", "+algorithm.tw_grpo.loss_normalization=batch"],
         ["actor_rollout_ref.actor.ulysses_sequence_parallel_size=2", "data.train_batch_size=3"],
+        ["actor_rollout_ref.actor.freeze_vision_tower=True", "actor_rollout_ref.actor.strategy=fsdp2"],
+        [
+            "actor_rollout_ref.actor.freeze_vision_tower=True",
+            "actor_rollout_ref.actor.fsdp_config.use_orig_params=True",
+        ],
         ["algorithm.adv_estimator=grpo", "actor_rollout_ref.rollout.n=1", "trainer.use_v1=False"],
         ["algorithm.adv_estimator=gae", "trainer.v1.trainer_mode=separate_async"],
     ],
@@ -57,6 +62,10 @@ def test_accepted(overrides):
         (["+algorithm.tw_grpo.positions=some"], ["algorithm.tw_grpo.positions='some'", "padding"]),
         (["actor_rollout_ref.rollout.n=1"], ["actor_rollout_ref.rollout.n=1", "2 or more"]),
         (["data.train_batch_size=3"], ["data.train_batch_size=3", "2 data-parallel ranks", "multiple"]),
+        (
+            ["algorithm.adv_estimator=grpo", "actor_rollout_ref.actor.freeze_vision_tower=True"],
+            ["freeze_vision_tower=True", "fsdp2", "use_orig_params=True"],
+        ),
         (["trainer.nnodes=4"], ["data.train_batch_size=4", "8 data-parallel ranks"]),
         (["actor_rollout_ref.actor.strategy=megatron"], ["actor_rollout_ref.actor.strategy=megatron", "fsdp2"]),
         (["actor_rollout_ref.actor.strategy=veomni"], ["actor_rollout_ref.actor.strategy=veomni", "fsdp2"]),
