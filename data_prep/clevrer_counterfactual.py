@@ -21,10 +21,12 @@ if not __package__:  # run as a file: find `data_prep` in this clone even when t
 
 from tqdm import tqdm
 
-from data_prep.errors import DataError, Parser, integer, need, run_main
 from data_prep.prompts import LETTERS, multi_answer_prompt
+from data_prep.records import need
 from data_prep.schema import arrow_schema, build_record, write_parquet
 from data_prep.videos import PAPER_FRAMES, PAPER_PIXELS, SPLITS, TOKEN_PIXELS, check_video, find_video, sampling_options
+from recipe.tw_grpo.command_line import Parser, integer, run_main
+from recipe.tw_grpo.errors import UserError
 
 # The validation split as published: its scenes, and (one right, several right) questions after leaving out those
 # without a right choice (the paper's 9,238).
@@ -51,9 +53,9 @@ def find_annotations(path: Path, split: str | None) -> tuple[Path, str]:
         for candidate in (path / "questions" / f"{split}.json", path / f"{split}.json"):
             if candidate.is_file():
                 return candidate, split
-        raise DataError(f"--annotations {path}: found neither questions/{split}.json nor {split}.json in this folder")
+        raise UserError(f"--annotations {path}: found neither questions/{split}.json nor {split}.json in this folder")
     if not path.is_file():
-        raise DataError(f"--annotations {path}: no such file or folder")
+        raise UserError(f"--annotations {path}: no such file or folder")
     return path, split or next((name for name in SPLITS if name in path.stem), "train")
 
 
@@ -62,9 +64,9 @@ def load_scenes(path: Path) -> list[Any]:
     try:
         scenes = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        raise DataError(f"{path}: not a JSON file ({error}); download it again") from None
+        raise UserError(f"{path}: not a JSON file ({error}); download it again") from None
     if not isinstance(scenes, list):
-        raise DataError(f"{path}: expected a list of scenes as in CLEVRER's questions/train.json, found {type(scenes)}")
+        raise UserError(f"{path}: expected a list of scenes as in CLEVRER's questions/train.json, found {type(scenes)}")
     return scenes
 
 
@@ -73,15 +75,15 @@ def parse_choices(question: dict[str, Any], where: str) -> tuple[tuple[str, ...]
     found: dict[int, tuple[str, bool]] = {}
     choices = need(question, "choices", list, where)
     if not 1 <= len(choices) <= len(LETTERS):
-        raise DataError(f"{where}: 'choices' has {len(choices)} entries, expected 1 to {len(LETTERS)}")
+        raise UserError(f"{where}: 'choices' has {len(choices)} entries, expected 1 to {len(LETTERS)}")
     for position, choice in enumerate(choices):
         choice_id = need(choice, "choice_id", int, f"{where}, choice at position {position}")
         inside = f"{where}, choice {choice_id}"
         answer = need(choice, "answer", str, inside)
         if answer not in ("correct", "wrong"):
-            raise DataError(f"{inside}: 'answer' must be 'correct' or 'wrong', found {answer!a:.60}")
+            raise UserError(f"{inside}: 'answer' must be 'correct' or 'wrong', found {answer!a:.60}")
         if choice_id in found:
-            raise DataError(f"{inside}: this choice_id occurs twice")
+            raise UserError(f"{inside}: this choice_id occurs twice")
         found[choice_id] = need(choice, "choice", str, inside), answer == "correct"
     ordered = [found[choice_id] for choice_id in sorted(found)]
     return tuple(text for text, _ in ordered), tuple(i for i, (_, correct) in enumerate(ordered) if correct)
@@ -91,7 +93,7 @@ def read_items(path: Path) -> tuple[list[Item], Counter, set[int]]:
     """Questions to keep in file order, counts of everything, and the scene indices of the file.
 
     Raises:
-        DataError: a key that is missing or of the wrong type, named with file, scene and question.
+        UserError: a key that is missing or of the wrong type, named with file, scene and question.
     """
     items: list[Item] = []
     counts: Counter = Counter()
@@ -141,7 +143,7 @@ def locate_videos(items: list[Item], root: Path, split: str, decode: bool) -> tu
             check_video(path, decode)
             str(path).encode("utf-8")  # a parquet text must be
             good[name] = path
-        except (DataError, UnicodeEncodeError) as error:
+        except (UserError, UnicodeEncodeError) as error:
             bad[name] = f"scene {scene}: {error}"
     return good, bad
 
@@ -193,18 +195,18 @@ def build_parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read, check, write, print a summary; raises DataError for anything the user has to correct."""
+    """Read, check, write, print a summary; raises UserError for anything the user has to correct."""
     args = build_parser().parse_args(argv)
     if args.output.suffix != ".parquet":
-        raise DataError(f"--output {args.output}: the name must end in .parquet")
+        raise UserError(f"--output {args.output}: the name must end in .parquet")
     if (args.resized_height is None) != (args.resized_width is None):
-        raise DataError("--resized-height and --resized-width must be given together")
+        raise UserError("--resized-height and --resized-width must be given together")
     resized = (args.resized_height, args.resized_width) if args.resized_height else None
     sampling = sampling_options(args.num_frames, args.max_pixels, args.min_pixels, args.fps, resized)
     path, split = find_annotations(args.annotations, args.split)
     root = args.video_root or (args.annotations if args.annotations.is_dir() else None)
     if root is None or not root.is_dir():
-        raise DataError(
+        raise UserError(
             f"--video-root {root or ''}: a folder is needed, because --annotations is a file"
             if root is None
             else f"--video-root {root}: no such folder"
@@ -215,11 +217,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     good, bad = locate_videos(chosen, root, split, args.check_videos)
     if bad and not args.skip_bad_videos:
         more = f" (and {len(bad) - 1} more; --skip-bad-videos leaves them out)" if len(bad) > 1 else ""
-        raise DataError(next(iter(bad.values())) + more)
+        raise UserError(next(iter(bad.values())) + more)
     if args.skip_bad_videos:
         chosen = sample([item for item in items if item.video in good], args.limit, args.seed)
     if not chosen:
-        raise DataError(f"{path}: no counterfactual question with a right choice and a usable video; nothing to write")
+        raise UserError(f"{path}: no counterfactual question with a right choice and a usable video; nothing to write")
 
     records = [
         build_record(

@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.errors import DataError
 from data_prep.prompts import LETTERS, MEDIA_TAGS, VIDEO_TAG
+from recipe.tw_grpo.errors import UserError
 
 ABILITY = "video_qa"
 _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
@@ -64,11 +64,11 @@ def build_record(
         extra_info: the keys of EXTRA_INFO without `kind`.
 
     Raises:
-        DataError: the text holds another of verl's media tags, so verl would look for more videos than there are.
+        UserError: the text holds another of verl's media tags, so verl would look for more videos than there are.
     """
     tags = sum(prompt.count(tag) for tag in MEDIA_TAGS)
     if tags != 1 or VIDEO_TAG not in prompt:
-        raise DataError(
+        raise UserError(
             f"scene {extra_info['scene']}, question {extra_info['question_id']}: the text holds one of "
             f"{', '.join(MEDIA_TAGS)}, which verl would take for a picture or film; take it out there"
         )

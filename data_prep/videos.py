@@ -13,7 +13,7 @@ from pathlib import Path
 
 import av
 
-from data_prep.errors import DataError
+from recipe.tw_grpo.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 TOKEN_PIXELS = 28 * 28  # pixels of one vision token of Qwen2.5-VL
@@ -48,21 +48,21 @@ def find_video(root: Path, name: str, split: str) -> Path | None:
 
 
 def check_video(path: Path, decode: bool = False) -> None:
-    """Raise DataError if the file is empty or, with `decode`, if two frames of it (Qwen's least) cannot be read."""
+    """Raise UserError if the file is empty or, with `decode`, if two frames of it (Qwen's least) cannot be read."""
     if path.stat().st_size == 0:
-        raise DataError(f"video {path} has zero bytes; download or copy it again")
+        raise UserError(f"video {path} has zero bytes; download or copy it again")
     if not decode:
         return
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                raise DataError(f"video {path} has no video stream; download or copy it again")
+                raise UserError(f"video {path} has no video stream; download or copy it again")
             frames = sum(1 for _, _frame in zip(range(2), container.decode(video=0), strict=False))
     except (av.error.FFmpegError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"video {path} cannot be decoded ({reason}); download or copy it again") from None
+        raise UserError(f"video {path} cannot be decoded ({reason}); download or copy it again") from None
     if frames < 2:
-        raise DataError(f"video {path} has {frames} frame(s), at least 2 are needed; download or copy it again")
+        raise UserError(f"video {path} has {frames} frame(s), at least 2 are needed; download or copy it again")
 
 
 def sampling_options(
@@ -85,16 +85,16 @@ def sampling_options(
         resized: (height, width) every frame is brought to, multiples of 28; then the pixel limits do not count.
 
     Raises:
-        DataError: values qwen-vl-utils would refuse or silently change.
+        UserError: values qwen-vl-utils would refuse or silently change.
     """
     if num_frames < 2 or num_frames % 2:
-        raise DataError(f"number of frames must be even and at least 2, not {num_frames}")
+        raise UserError(f"number of frames must be even and at least 2, not {num_frames}")
     if min_pixels > max_pixels:
-        raise DataError(f"min pixels ({min_pixels}) must not exceed max pixels ({max_pixels})")
+        raise UserError(f"min pixels ({min_pixels}) must not exceed max pixels ({max_pixels})")
     if max_pixels < 4 * TOKEN_PIXELS:
-        raise DataError(f"max pixels must be at least {4 * TOKEN_PIXELS} (four tokens of 28 x 28), not {max_pixels}")
+        raise UserError(f"max pixels must be at least {4 * TOKEN_PIXELS} (four tokens of 28 x 28), not {max_pixels}")
     if fps is not None and not 0 < fps <= 1000:
-        raise DataError(f"fps must lie in 0 to 1000, not {fps}")
+        raise UserError(f"fps must lie in 0 to 1000, not {fps}")
     options: dict[str, int | float] = {
         "fps": 2.0 if fps is None else float(fps),
         "min_frames": num_frames if fps is None else min(4, num_frames),
@@ -105,7 +105,7 @@ def sampling_options(
     if resized is not None:
         height, width = resized
         if height % 28 or width % 28 or height * width < 4 * TOKEN_PIXELS:
-            raise DataError(
+            raise UserError(
                 f"resized height and width must be multiples of 28, at least 4 tokens, not {height}x{width}"
             )
         options |= {"resized_height": height, "resized_width": width}

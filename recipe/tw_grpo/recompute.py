@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from recipe.tw_grpo.command_line import run_main
 from recipe.tw_grpo.divergence import group_divergence_reference
-from recipe.tw_grpo.errors import UserError, stop
+from recipe.tw_grpo.errors import UserError
 from recipe.tw_grpo.token_weights import token_weights
 
 _FLOOR = 1e-3  # nats; errors of a smaller D_t are taken relative to this, because the layers round in float32
@@ -139,8 +139,8 @@ def _inputs(processor: Any, row: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line; exits with 1 when an error is above --tolerance, with 2 for a user's mistake."""
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns 1 when an error is above --tolerance."""
     parser = argparse.ArgumentParser(prog="python -m recipe.tw_grpo.recompute", description=__doc__.split("\n\n")[0])
     parser.add_argument("model", help="Hugging Face folder of the policy that answered")
     parser.add_argument("dump", type=Path, help="{step}.jsonl of trainer.rollout_data_dir")
@@ -149,22 +149,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--alpha", type=float, default=0.7, help="algorithm.tw_grpo.alpha")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="largest relative error of D_t that is accepted")
     options = parser.parse_args(arguments)
-    try:
-        results = recompute(
-            options.model,
-            options.dump,
-            options.data,
-            temperature=options.temperature,
-            settings={"alpha": options.alpha},
-        )
-    except (UserError, OSError) as error:
-        stop(error)
+    results = recompute(
+        options.model,
+        options.dump,
+        options.data,
+        temperature=options.temperature,
+        settings={"alpha": options.alpha},
+    )
     for result in results:
         print(json.dumps(result))
     worst = max(result["D_relative_error"] for result in results)
     print(f"{len(results)} groups, largest relative error of D_t {worst:.2e}")
-    sys.exit(worst > options.tolerance)
+    return int(worst > options.tolerance)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep import clevrer_counterfactual as prep
-from data_prep.errors import DataError
 from examples.tiny import toy_clevrer
 from examples.tiny.render import write_mp4
+from recipe.tw_grpo.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "data_prep" / "clevrer_counterfactual.py"
@@ -274,7 +274,7 @@ BAD_ANNOTATIONS = [
 
 def refusal(place, content, *extra):
     """The one line the script's main function would print, after checking that nothing was written."""
-    with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(DataError) as caught:
+    with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(UserError) as caught:
         place.main(content, *extra)
     assert not out.getvalue()
     assert not [path for path in place.root.rglob("*") if "parquet" in path.name]
@@ -335,7 +335,7 @@ def test_the_script_ends_with_code_2_and_one_line(place, arguments, name):
 def test_an_older_parquet_survives_a_failed_run(place):
     place.main([scene()])
     before = place.output.read_bytes()
-    with pytest.raises(DataError):
+    with pytest.raises(UserError):
         place.main([scene(1)])
     assert place.output.read_bytes() == before
 
@@ -376,7 +376,7 @@ def test_any_damage_gives_a_plain_refusal_or_a_whole_file(place, data):
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             place.main(content)
-    except DataError as error:
+    except UserError as error:
         assert not list(place.root.glob("*parquet*"))
         assert str(error) and not str(error).isspace()
     else:

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep import errors, schema, videos
-from data_prep.errors import DataError
+from data_prep import schema, videos
 from examples.tiny.render import write_mp4
+from recipe.tw_grpo.command_line import run_main
+from recipe.tw_grpo.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_sampling_options(arguments, expected):
     ],
 )
 def test_sampling_options_qwen_would_refuse_or_change_are_refused(arguments):
-    with pytest.raises(DataError):
+    with pytest.raises(UserError):
         videos.sampling_options(**arguments)
 
 
@@ -60,19 +61,19 @@ def video(tmp_path):
 def test_what_is_no_video_is_refused_by_name(video, content):
     video.write_bytes(content or video.read_bytes()[:300])  # None: a download that broke off
     videos.check_video(video)  # seen only by decoding
-    with pytest.raises(DataError, match=f"{video} cannot be decoded"):
+    with pytest.raises(UserError, match=f"{video} cannot be decoded"):
         videos.check_video(video, decode=True)
 
 
 def test_an_empty_file_is_refused_without_decoding(video):
     video.write_bytes(b"")
-    with pytest.raises(DataError, match=f"{video} has zero bytes"):
+    with pytest.raises(UserError, match=f"{video} has zero bytes"):
         videos.check_video(video)
 
 
 def test_a_single_frame_is_too_few_for_qwen(video):
     write_mp4(np.zeros((1, 28, 28, 3), np.uint8), video, 8)
-    with pytest.raises(DataError, match="1 frame"):
+    with pytest.raises(UserError, match="1 frame"):
         videos.check_video(video, decode=True)
 
 
@@ -83,7 +84,7 @@ def test_a_file_without_video_stream_is_refused(video):
         frame.sample_rate = 16000
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    with pytest.raises(DataError, match="no video stream"):
+    with pytest.raises(UserError, match="no video stream"):
         videos.check_video(video, decode=True)
 
 
@@ -100,7 +101,7 @@ def test_videos_are_found_flat_and_in_folders_of_a_thousand(video, place):
 @given(st.text(max_size=200))
 def test_messages_are_one_line_whatever_they_quote(text):
     def fail(argv):
-        raise DataError(f"bad: {text}")
+        raise UserError(f"bad: {text}")
 
     class Stream(io.StringIO):
         def reconfigure(self, **_):
@@ -108,7 +109,7 @@ def test_messages_are_one_line_whatever_they_quote(text):
 
     with contextlib.redirect_stderr(Stream()) as err, contextlib.redirect_stdout(Stream()):
         with pytest.raises(SystemExit) as left:
-            errors.run_main(fail, [])
+            run_main(fail, [])
     assert left.value.code == 2 and err.getvalue().endswith("\n") and len(err.getvalue().splitlines()) == 1
 
 

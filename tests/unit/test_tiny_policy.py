@@ -71,27 +71,31 @@ def asked():
     return pairs
 
 
-def test_counterfactual_response_does_not_change_when_the_truth_is_flipped(asked):
+def test_response_does_not_change_when_the_truth_is_flipped(asked):
     for seed, (view, question) in enumerate(asked):
         flipped = replace(question, choices=tuple(replace(c, correct=not c.correct) for c in question.choices))
-        true, false = (lessons.counterfactual(view, q, random.Random(seed)) for q in (question, flipped))
+        true, false = (lessons.lesson_about(view, q, random.Random(seed)) for q in (question, flipped))
         assert (true.prompt, true.response) == (false.prompt, false.response)
         assert true.truth != false.truth
 
 
-def test_counterfactual_prompt_is_the_one_of_data_prep_and_the_format_is_the_reward_s(asked):
+def test_prompt_is_the_one_of_data_prep_and_the_format_is_the_reward_s(asked):
     for view, question in asked:
-        lesson = lessons.counterfactual(view, question, random.Random(1))
+        lesson = lessons.lesson_about(view, question, random.Random(1))
         assert VIDEO_TAG + lesson.prompt == multi_answer_prompt(question.text, [c.text for c in question.choices])
         match = re.fullmatch(r"<think>.+</think><answer>([A-D](?:, [A-D])*)</answer>", lesson.response)
-        assert match and set(match[1].split(", ")) <= set("ABCD"[: lesson.choices])
-        assert all(item in lesson.response for item in lesson.items) and len(lesson.items) == lesson.choices
+        letters = "ABCD"[: len(question.choices)]
+        assert match and set(match[1].split(", ")) <= set(letters)
+        verdicts = dict(re.findall(r"([A-D]) [^;<]+ (yes|no)(?=;|<)", lesson.response))
+        assert "".join(verdicts) == letters
+        assert {letter for letter, verdict in verdicts.items() if verdict == "yes"} == set(match[1].split(", "))
+        assert all(item in lesson.response for item in lesson.items) and len(lesson.items) == len(letters)
 
 
 def test_think_text_names_the_options_objects_and_rows_in_their_order(asked):
     for view, question in asked:
         for choice, item in zip(
-            question.choices, lessons.counterfactual(view, question, random.Random(2)).items, strict=True
+            question.choices, lessons.lesson_about(view, question, random.Random(2)).items, strict=True
         ):
             one, two = sorted((view.names[i] for i in choice.pair), key=choice.text.index)
             assert item[2:].startswith(f"{one} {view.rows[one]} {two} {view.rows[two]}")
@@ -104,14 +108,13 @@ def test_random_answers_are_uniform_over_non_empty_subsets():
     assert all(850 < count < 1150 for count in counts.values())
 
 
-def test_descriptive_lessons_answer_with_what_is_in_the_picture():
-    lengths = set()
-    for seed in range(40):
-        view = lessons.View.of(make_scene(seed, 1))
-        lesson = lessons.make_lesson("pairs", view, random.Random(seed))
-        assert lesson.response.endswith(f"<answer>{', '.join(sorted(lesson.truth))}</answer>")
-        options = dict(re.findall(r"^([A-D])\. The (.+)$", lesson.prompt, re.M))
-        named = {letter: text.split(" and the ") for letter, text in options.items()}
-        assert lesson.truth == {letter for letter, (one, two) in named.items() if view.rows[one] == view.rows[two]}
-        lengths.add(len(lesson.truth))
-    assert lengths >= {1, 2}
+def test_verdicts_do_not_follow_what_is_seen(asked):
+    """The share of yes is the same after "same" and after "apart": the warm start teaches no preference."""
+    said = Counter()
+    for seed in range(30):
+        for view, question in asked:
+            lesson = lessons.lesson_about(view, question, random.Random(f"{seed} {view.scene.seed}"))
+            said.update(re.findall(r"(same|apart) (yes|no)", lesson.response))
+    share = {seen: said[seen, "yes"] / (said[seen, "yes"] + said[seen, "no"]) for seen in ("same", "apart")}
+    assert abs(share["same"] - share["apart"]) < 0.04
+    assert 0.5 < share["same"] < 0.7  # no empty answers, so a little above one half

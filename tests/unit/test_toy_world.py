@@ -297,7 +297,7 @@ def test_data_set_is_the_same_for_any_number_of_workers_and_like_clevrer(tmp_pat
 def test_a_data_set_is_replaced_only_when_asked_and_only_if_it_is_ours(tmp_path):
     out = write(tmp_path / "toy")
     before = digest(out)
-    with pytest.raises(toy_clevrer.DataError, match="--overwrite"):
+    with pytest.raises(toy_clevrer.UserError, match="--overwrite"):
         write(out, "--seed", "1")
     assert digest(out) == before
     write(out, "--seed", "1", "--overwrite")
@@ -305,7 +305,7 @@ def test_a_data_set_is_replaced_only_when_asked_and_only_if_it_is_ours(tmp_path)
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("dear")
-    with pytest.raises(toy_clevrer.DataError, match="not empty"):
+    with pytest.raises(toy_clevrer.UserError, match="not empty"):
         write(foreign, "--overwrite")
     assert digest(foreign).keys() == {"thesis.txt"}
 

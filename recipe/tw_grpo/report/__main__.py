@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recipe.tw_grpo.errors import UserError, stop
+from recipe.tw_grpo.command_line import run_main
 from recipe.tw_grpo.report.reading import PARTS, read_run
 from recipe.tw_grpo.report.run_report import REPORT, per_step, summarize, write_summary
 
@@ -172,20 +172,17 @@ def _table(rows: list[list[str]], title: str | None = None) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Command line; a user's mistake ends it with one line and exit code 2."""
+    """Command line."""
     parser = argparse.ArgumentParser(
         prog="python -m recipe.tw_grpo.report", description="Report of one training run, or comparison of several."
     )
     parser.add_argument("out", nargs="+", type=Path, metavar="OUT", help="output folder of a run (has rollouts/)")
     folders = parser.parse_args(argv).out
-    try:
-        if len(folders) == 1:
-            report(folders[0])
-        else:
-            compare(folders)
-    except UserError as error:
-        stop(error)
+    if len(folders) == 1:
+        report(folders[0])
+    else:
+        compare(folders)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)
