@@ -3,7 +3,7 @@
 
 Two supervised stages on level-1 worlds: the vision tower learns to put an object's name and row into each cell's token;
 then the language model learns the texts of lessons.py. Which options of a counterfactual question are right is never
-taught; the report measures that, on worlds of its own, before anybody trains.
+taught; measure.py measures that, on worlds of its own, before anybody trains.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import argparse
 import hashlib
 import json
 import random
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,31 +21,28 @@ from tqdm import tqdm
 
 from data_prep.prompts import MULTI_ANSWER
 from examples.tiny.initialisation import give_attention_patterns
-from examples.tiny.lessons import PAIRS_QUESTION, ROWS, Lesson, View, make_lesson, random_answer
+from examples.tiny.lessons import ROWS, Lesson, View, make_lesson
+from examples.tiny.measure import measure
 from examples.tiny.physics import CELL
 from examples.tiny.policy import PolicySize, build_model, build_processor, build_tokenizer, save_policy
 from examples.tiny.render import render_frames
 from examples.tiny.world import COLORS, SHAPES, make_scene, questions
-from recipe.tw_grpo.answers import parse_answer
-from recipe.tw_grpo.errors import UserError, stop
-from recipe.tw_grpo.reward import format_reward, soft_reward
+from recipe.tw_grpo.command_line import run_main
+from recipe.tw_grpo.errors import UserError
 
 FRAMES = 2  # of each video, the first and the last: what data_prep is told to sample as well
 HEIGHT, WIDTH = 112, 140
 CELLS = (HEIGHT // CELL) * (WIDTH // CELL)
-MAX_PROMPT, MAX_RESPONSE = 128, 64  # tokens; for data.max_prompt_length and data.max_response_length
 EMPTY = "nothing"
 SIZE = PolicySize(num_layers=3, intermediate_size=256)
-LESSONS = {"counterfactual": 2, "pairs": 1}  # kinds and how often
 # What stands in prompts word for word becomes one token, an object's name above all: "find what the prompt names" is
 # then one look-up, which a network of three layers can learn in minutes.
 PHRASES = (
     *(f" {color} {shape}" for color in COLORS for shape in SHAPES),
     *(". The", " and the", " collides with the", " collide", "Without the", " what will happen?"),
-    PAIRS_QUESTION,
 )
-_SOURCES = ("initialisation.py", "lessons.py", "physics.py", "policy.py", "render.py", "warm_start.py", "world.py")
-_HELD_OUT, _CORPUS = 2 * 10**6, 10**6  # first seeds of worlds that the lessons do not use
+_SOURCES = ("initialisation", "lessons", "measure", "physics", "policy", "render", "warm_start", "world")
+_CORPUS = 10**6  # first seed of the worlds whose texts the tokenizer is trained on
 
 
 class Teacher:
@@ -142,8 +138,7 @@ class Teacher:
             rate = LEARNING_RATE * min(1, (step + 1) / 30) * min(1, 2.5 * (1 - step / steps))
             optimizer.param_groups[0]["lr"] = rate
             rows = rng.sample(range(len(views)), batch)
-            kinds = rng.choices(list(LESSONS), list(LESSONS.values()), k=batch)
-            drawn = [(make_lesson(kind, views[row], rng), row) for kind, row in zip(kinds, rows, strict=True)]
+            drawn = [(make_lesson(views[row], rng), row) for row in rows]
             lessons = [lesson for lesson, _ in drawn if lesson]
             ids, taught = self._padded(lessons)
             hidden = self.hidden(ids, seen[[row for lesson, row in drawn if lesson]])
@@ -169,29 +164,6 @@ class Teacher:
             taught[row, len(prompt) : end] = True
         return ids, taught
 
-    @torch.no_grad()
-    def answer(self, lessons: Sequence[Lesson], views: Sequence[View], seed: int) -> list[tuple[str, int]]:
-        """Responses and their numbers of tokens, sampled at temperature 1 by transformers' own generate."""
-        self.tokenizer.padding_side = "left"
-        prompts = [self.tokenizer.decode(self.prompt_ids(lesson.prompt)) for lesson in lessons]
-        inputs = self.tokenizer(prompts, add_special_tokens=False, padding=True, return_tensors="pt")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            made = self.model.generate(
-                **inputs,
-                pixel_values_videos=self.pixels(views).flatten(0, 1),
-                video_grid_thw=self.grid.repeat(len(views), 1),
-                second_per_grid_ts=torch.ones(len(views)),
-                mm_token_type_ids=(inputs["input_ids"] == self.video).int() * 2,
-                max_new_tokens=MAX_RESPONSE,
-                do_sample=True,
-                temperature=1.0,
-                top_k=0,
-            )
-        tokens = made[:, inputs["input_ids"].shape[1] :]
-        lengths = (tokens != self.tokenizer.pad_token_id).sum(dim=1).tolist()
-        return list(zip(self.tokenizer.batch_decode(tokens, skip_special_tokens=True), lengths, strict=True))
-
 
 MULTI_ANSWER_PARTS = tuple(
     part
@@ -210,54 +182,15 @@ def _corpus() -> list[str]:
             view = View.of(make_scene(_CORPUS + seed, level))
             corpus += [choice.text for question in questions(view.scene, rng, 2) for choice in question.choices]
             corpus += [question.text for question in questions(view.scene, rng, 2)]
-            if level == 1:
-                lessons = [make_lesson(kind, view, rng) for kind in LESSONS]
-                corpus += [text for lesson in lessons if lesson for text in (lesson.prompt, lesson.response)]
+            if level == 1 and (lesson := make_lesson(view, rng)):
+                corpus += [lesson.prompt, lesson.response]
     return corpus
-
-
-def measure(teacher: Teacher, worlds: int = 200, seed: int = 0) -> dict[str, float]:
-    """What the policy can do on held-out level-1 worlds, and that its answers are at chance.
-
-    Returns:
-        format_rate; named_right (share of "A red disc top blue square top same" items that are all right);
-        soft_reward of its answers and of uniformly random subsets of the same questions; letter_correlation between
-        answering with a letter and the letter being right (0 is chance); response_tokens (mean, min, max).
-    """
-    rng = random.Random(f"measure {seed}")
-    views = [View.of(make_scene(_HELD_OUT + number, 1)) for number in range(worlds)]
-    lessons = [make_lesson("counterfactual", view, rng) for view in views]
-    kept = [(lesson, view) for lesson, view in zip(lessons, views, strict=True) if lesson]
-    lessons, views = [lesson for lesson, _ in kept], [view for _, view in kept]
-    responses = teacher.answer(lessons, views, seed)
-    named, answered, right, soft, chance, lengths, formats = [], [], [], [], [], [], []
-    for lesson, (response, length) in zip(lessons, responses, strict=True):
-        predicted = parse_answer(response)
-        named += [item in response for item in lesson.items]
-        letters = "ABCDEF"[: lesson.choices]
-        answered += [letter in predicted for letter in letters]
-        right += [letter in lesson.truth for letter in letters]
-        soft.append(soft_reward(predicted, lesson.truth))
-        chance.append(np.mean([soft_reward(random_answer(lesson.choices, rng), lesson.truth) for _ in range(50)]))
-        lengths.append(length)
-        formats.append(format_reward(response))
-    return {
-        "worlds": len(lessons),
-        "format_rate": float(np.mean(formats)),
-        "named_right": float(np.mean(named)),
-        "soft_reward": float(np.mean(soft)),
-        "soft_reward_of_random_subsets": float(np.mean(chance)),
-        "letter_correlation": float(np.corrcoef(answered, right)[0, 1]),
-        "response_tokens_mean": float(np.mean(lengths)),
-        "response_tokens_min": int(min(lengths)),
-        "response_tokens_max": int(max(lengths)),
-    }
 
 
 def fingerprint(**settings: int) -> str:
     """Name of the policy these settings and this source give."""
     here = Path(__file__).parent
-    text = json.dumps(settings, sort_keys=True) + "".join((here / name).read_text() for name in _SOURCES)
+    text = json.dumps(settings, sort_keys=True) + "".join((here / f"{name}.py").read_text() for name in _SOURCES)
     return hashlib.sha256((text + MULTI_ANSWER).encode()).hexdigest()[:16]
 
 
@@ -290,18 +223,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--vision-steps", type=int, default=400)
     parser.add_argument("--text-steps", type=int, default=450)
     options = parser.parse_args(arguments)
-    try:
-        if options.seed < 0 or min(options.worlds, options.vision_steps, options.text_steps) < 32:
-            raise UserError("--seed must be 0 or more; --worlds, --vision-steps and --text-steps 32 or more")
-        report = build(
-            options.out,
-            seed=options.seed,
-            worlds=options.worlds,
-            vision_steps=options.vision_steps,
-            text_steps=options.text_steps,
-        )
-    except (UserError, OSError) as error:
-        stop(error)
+    if options.seed < 0 or min(options.worlds, options.vision_steps, options.text_steps) < 32:
+        raise UserError("--seed must be 0 or more; --worlds, --vision-steps and --text-steps 32 or more")
+    report = build(
+        options.out,
+        seed=options.seed,
+        worlds=options.worlds,
+        vision_steps=options.vision_steps,
+        text_steps=options.text_steps,
+    )
     print(
         f"policy {options.out}: {report['parameters'] / 1e6:.2f} M parameters; on {report['worlds']} held-out worlds: "
         f"format {report['format_rate']:.0%}, options named right {report['named_right']:.0%}, "
@@ -312,4 +242,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

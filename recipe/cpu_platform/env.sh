@@ -10,3 +10,10 @@ export RAY_USAGE_STATS_ENABLED="${RAY_USAGE_STATS_ENABLED:-0}" VLLM_NO_USAGE_STA
 export RAY_worker_register_timeout_seconds="${RAY_worker_register_timeout_seconds:-240}"
 # Ray's log line per worker instead of "[repeated 3x]", and Hydra's whole traceback: errors stay readable.
 export RAY_DEDUP_LOGS="${RAY_DEDUP_LOGS:-0}" HYDRA_FULL_ERROR="${HYDRA_FULL_ERROR:-1}"
+# A dozen processes import verl and vLLM, which takes each three times as long without compiled modules.
+unset PYTHONDONTWRITEBYTECODE
+# TransferQueue switches every process to eight threads (and says so, a thousand lines a run) around every message.
+export TQ_NUM_THREADS="${TQ_NUM_THREADS:-1}"
+# Keeps vLLM's CPU backend from putting its model into a process of its own (vllm/platforms/cpu.py:147), which on two
+# cores spends more time passing messages than computing; see distributed_executor_backend in overrides.args.
+export VLLM_ENABLE_V1_MULTIPROCESSING="${VLLM_ENABLE_V1_MULTIPROCESSING:-0}"
