@@ -8,6 +8,7 @@ has a bright rim and a highlight. The codec is h264 where PyAV has it, else mpeg
 from __future__ import annotations
 
 import os
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -94,6 +95,15 @@ def render_frames(scene: Scene, without: int | None = None, count: int | None = 
 def video_codec() -> str:
     """The encoder used here: libx264 where PyAV was built with it, else mpeg4."""
     return "libx264" if "libx264" in av.codecs_available else "mpeg4"
+
+
+def through_codec(frames: np.ndarray) -> np.ndarray:
+    """RGB frames, uint8 [T, H, W, 3], as a reader of their mp4 file sees them: coding blurs colors, mostly at edges."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frames.mp4"
+        write_mp4(frames, path, fps=8)
+        with av.open(str(path)) as container:
+            return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 def write_mp4(frames: np.ndarray, path: str | os.PathLike[str], fps: int) -> None:

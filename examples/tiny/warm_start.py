@@ -25,7 +25,7 @@ from examples.tiny.lessons import ROWS, Lesson, View, make_lesson
 from examples.tiny.measure import measure
 from examples.tiny.physics import CELL
 from examples.tiny.policy import PolicySize, build_model, build_processor, build_tokenizer, save_policy
-from examples.tiny.render import render_frames
+from examples.tiny.render import render_frames, through_codec
 from examples.tiny.world import COLORS, SHAPES, make_scene, questions
 from recipe.tw_grpo.command_line import run_main
 from recipe.tw_grpo.errors import UserError
@@ -66,10 +66,10 @@ class Teacher:
         return self.model.get_input_embeddings().weight[token].detach()
 
     def pixels(self, views: Sequence[View], rng: np.random.Generator | None = None) -> torch.Tensor:
-        """What the processor makes of the first and the last frame, [B, patches, 1176]; with noise as of coding."""
+        """What the processor makes of the first and the last frame of a video, [B, patches, 1176]; with some noise."""
         videos = []
         for view in views:
-            frames = render_frames(view.scene)[[0, -1]].astype(np.int16)
+            frames = through_codec(render_frames(view.scene)[[0, -1]]).astype(np.int16)
             if rng is not None:
                 frames = frames + rng.integers(-4, 5, frames.shape)
             videos.append(torch.from_numpy(frames.clip(0, 255).astype(np.uint8)).permute(0, 3, 1, 2))
