@@ -24,6 +24,7 @@ REWARD_PREFIX = "reward.reward_kwargs"
 CHOICES = {
     "divergence": ("kl", "logspace_k3"),
     "weight_form": ("offset", "literal"),
+    "weight_placement": ("outside", "inside"),
     "positions": ("none", "padding", "content", "all"),
     "loss_normalization": ("prompt", "batch"),
     "accuracy": ("soft", "fixed"),
@@ -35,7 +36,6 @@ _Config = TypeVar("_Config")
 # Names people know from elsewhere, and what to write here instead.
 _NOT_OURS = {
     "max_weight": "the public code's max_weight is 1 + alpha here: for its 1.7 set alpha=0.7",
-    "weight_placement": "weights multiply the advantages (outside of min); the printed Eq. 6 (inside) is not built yet",
     "beta": "set actor_rollout_ref.actor.use_kl_loss and kl_loss_coef, which are verl's own",
     "num_generations": "set actor_rollout_ref.rollout.n, which is verl's own",
 }
@@ -51,6 +51,8 @@ class TWGRPOConfig:
             shortest to the end of the longest response); "none". Positions left out have w_t = 1 (Table A2).
         divergence: "kl" is Eq. 4 exactly; "logspace_k3" is the formula of the public code, for comparison.
         weight_form: "offset" is 1 + alpha * minmax(D); "literal" is the printed Eq. 5, (1 + alpha) * minmax(D).
+        weight_placement: "outside" is w min(r A, clip(r) A), with any of verl's policy losses; "inside" is the printed
+            min(w r A, clip(r) A) of Eq. 6, and also needs actor.policy_loss.loss_mode=tw_grpo.
         loss_normalization: "prompt" divides by the tokens of a prompt's responses, then means over prompts (Eq. 6);
             "batch" leaves verl's own `actor.loss_agg_mode` as it is.
         epsilon: added to the standard deviation of Eq. 1; > 0.
@@ -63,12 +65,13 @@ class TWGRPOConfig:
     positions: str = "all"
     divergence: str = "kl"
     weight_form: str = "offset"
+    weight_placement: str = "outside"
     loss_normalization: str = "prompt"
     epsilon: float = 1e-6
 
     def __post_init__(self) -> None:
         _finite_numbers(self, PREFIX, "alpha", "epsilon")
-        _one_of(self, PREFIX, "divergence", "weight_form", "positions", "loss_normalization")
+        _one_of(self, PREFIX, "divergence", "weight_form", "weight_placement", "positions", "loss_normalization")
         if self.alpha < 0:
             raise UserError(f"{PREFIX}.alpha={self.alpha} must be 0 or larger (0 turns the weights off)")
         if self.epsilon <= 0:

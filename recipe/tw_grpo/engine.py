@@ -22,8 +22,9 @@ from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from recipe.tw_grpo import freezing
 from recipe.tw_grpo.divergence import group_divergence
+from recipe.tw_grpo.prompt_mean import prompt_factors, tokens_by_prompt
 
-REQUEST = "tw_grpo"  # non-tensor entry of the batch: {"divergence": kind}
+REQUEST = "tw_grpo"  # non-tensor entry of a batch: {"divergence": kind}, or for training {"loss_normalization": kind}
 _ROW = "tw_grpo_row"  # tensor entry that follows each response through verl's micro-batching
 _CHECKED_TOKENS = 64
 
@@ -41,6 +42,12 @@ class TWGRPOEngine(FSDPEngineWithLMHead):
     def _build_module(self) -> torch.nn.Module:
         module = super()._build_module()
         if freezing.asked_for(self.engine_config):
+            freezing.freeze_vision_tower(module)
+        return module
+
+    def _build_lora_module(self, module: torch.nn.Module) -> torch.nn.Module:
+        module = super()._build_lora_module(module)
+        if freezing.asked_for(self.engine_config):  # adapters may sit in the tower as well
             freezing.freeze_vision_tower(module)
         return module
 
@@ -74,6 +81,31 @@ class TWGRPOEngine(FSDPEngineWithLMHead):
             self._pass = None
             del data[_ROW]
         return output
+
+    def train_batch(self, data: TensorDict, loss_function: Any) -> Any:
+        """As verl's, on one mini-batch; on request its loss is the mean over prompts (Eq. 6, see prompt_mean.py)."""
+        request = tu.get_non_tensor_data(data, REQUEST, None)
+        if request is None or request["loss_normalization"] != "prompt":
+            return super().train_batch(data, loss_function=loss_function)
+        advantages = data["advantages"]
+        data["advantages"] = self._mean_over_prompts(data)
+        try:
+            return super().train_batch(data, loss_function=loss_function)
+        finally:
+            data["advantages"] = advantages
+
+    def _mean_over_prompts(self, data: TensorDict) -> torch.Tensor:
+        """The advantages, nested [B, (length)], times the factor of their prompt."""
+        uids = list(tu.get(data, "uid"))
+        tokens = [float(row.sum()) for row in data["response_mask"].unbind()]
+        totals = torch.tensor([float(data["loss_mask"].sum()), float(len(tokens_by_prompt(uids, tokens)))])
+        totals = totals.to(get_device_id())
+        torch.distributed.all_reduce(totals, group=self.get_data_parallel_group())
+        all_tokens, all_prompts = totals.tolist()
+        factors = prompt_factors(uids, tokens, all_tokens=all_tokens, all_prompts=all_prompts)
+        advantages = data["advantages"]
+        per_token = factors.to(advantages.device).repeat_interleave(advantages.offsets().diff())
+        return torch.nested.nested_tensor_from_jagged(advantages.values() * per_token, advantages.offsets())
 
     def _keep_hidden_states(self, module: torch.nn.Module, args: Any, output: Any) -> None:
         if self._pass is not None:

@@ -43,10 +43,12 @@ def _check_configuration(module: ModuleType) -> None:
 
 
 @after_import("verl.trainer.ppo.core_algos")
-def _register_advantage(module: ModuleType) -> None:
+def _register_advantage_and_loss(module: ModuleType) -> None:
     from recipe.tw_grpo.advantage import estimate
+    from recipe.tw_grpo.policy_loss import POLICY_LOSS, weight_inside
 
     module.register_adv_est(ESTIMATOR)(estimate)
+    module.register_policy_loss(POLICY_LOSS)(weight_inside)
 
 
 @after_import("verl.experimental.reward_loop.reward_manager")

@@ -72,7 +72,8 @@ def score_response(
         config: weights of the parts; the paper's by default.
 
     Returns:
-        score (what is trained on), acc (1 for the exact set), soft_acc (Eq. 7), format (0 or 1), pred ("A,C").
+        score (what is trained on), acc (1 for the exact set), soft_acc (Eq. 7), format (0 or 1), pred ("A,C"), n_right
+        (number of right options).
 
     Raises:
         ValueError: the truth names no letter.
@@ -89,4 +90,4 @@ def score_response(
     }
     accuracy = parts["soft_acc" if config.accuracy == "soft" else "acc"]
     score = config.accuracy_weight * accuracy + config.format_weight * parts["format"]
-    return {"score": score, **parts, "pred": ",".join(sorted(predicted))}
+    return {"score": score, **parts, "pred": ",".join(sorted(predicted)), "n_right": len(right)}

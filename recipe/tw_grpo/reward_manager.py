@@ -46,5 +46,5 @@ class MultiAnswerRewardManager(RewardManagerBase):
                 record.get("data_source", "?"),
                 error,
             )
-            parts = {"score": 0.0, "acc": 0.0, "soft_acc": 0.0, "format": 0.0, "pred": ""}
+            parts = {"score": 0.0, "acc": 0.0, "soft_acc": 0.0, "format": 0.0, "pred": "", "n_right": 0}
         return {"reward_score": parts["score"], "reward_extra_info": parts}

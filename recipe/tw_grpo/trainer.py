@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """verl's trainers with token weights: groups stay on one rank, D_t comes back from the log-probability pass, w_t goes
-into the advantages (placement `outside`: w * min(r A, clip(r) A) equals verl's own loss on w * A), metrics and dumps.
+into the advantages (placement `outside`: w min(r A, clip(r) A) is verl's own loss on w A) or beside them to the policy
+loss `tw_grpo` (`inside`), and metrics and dumps say so.
 
 With any other estimator every method is verl's.
 """
@@ -20,7 +21,8 @@ from verl.utils.seqlen_balancing import calculate_workload, log_seqlen_unbalance
 
 from recipe.tw_grpo.balancing import pack_groups, rows_per_rank
 from recipe.tw_grpo.engine import REQUEST
-from recipe.tw_grpo.group_weights import advantage_metrics, weigh_batch
+from recipe.tw_grpo.group_weights import rows_by_group, weigh_groups
+from recipe.tw_grpo.metrics import advantage_metrics, answer_metrics, group_metrics, weight_metrics
 from recipe.tw_grpo.validation import settings_of
 
 
@@ -50,7 +52,7 @@ class TokenWeightsMixin:
         if ranks == 1:
             return super()._balance_batch(batch, metrics, logging_prefix=logging_prefix, **kwargs)
         multiple = self._get_required_batch_multiple(ranks)
-        groups = _rows_by_group(batch.keys)
+        groups = rows_by_group([uid_of(key) for key in batch.keys])
         cost = calculate_workload(torch.tensor([tag["seq_len"] for tag in batch.tags])).tolist()
         sizes = [len(rows) for rows in groups.values()]
         workloads = [sum(cost[row] for row in rows) for rows in groups.values()]
@@ -88,32 +90,43 @@ class TokenWeightsMixin:
         return result
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        """As verl's, then advantages times w_t (and the per-prompt normalisation of Eq. 6)."""
+        """As verl's, then w_t: multiplied into the advantages, or as a field of its own for the loss."""
         batch = super()._compute_advantage(batch, metrics)
         if self.tw_grpo is None:
             return batch
-        fields = ["advantages", "token_divergence", "response_mask", "rm_scores"]
+        fields = ["advantages", "token_divergence", "rm_scores", "extra_fields"]
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
         real = [not tag.get("is_padding", False) for tag in batch.tags]
-        weights = weigh_batch(
-            uids=[uid_of(key) for key in batch.keys],
-            divergence=list(data["token_divergence"].unbind()),
-            response_mask=list(data["response_mask"].unbind()),
-            rewards=torch.stack([row.sum() for row in data["rm_scores"].unbind()]),
-            real=real,
-            settings=self.tw_grpo,
-        )
-        factor = torch.cat(weights.factor).to(data["advantages"].dtype)
-        advantages = data["advantages"]
-        metrics.update(weights.metrics)
-        metrics.update(advantage_metrics(advantages.values(), factor))
-        output = {
-            "advantages": torch.nested.nested_tensor_from_jagged(advantages.values() * factor, advantages.offsets()),
-            "token_weights": torch.nested.as_nested_tensor(weights.token_weights, layout=torch.jagged),
-        }
+        groups = rows_by_group([uid_of(key) for key in batch.keys], real)
+        divergence = list(data["token_divergence"].unbind())
+        weights, not_finite = weigh_groups(groups, divergence, self.tw_grpo)
+        advantages, packed = data["advantages"], torch.cat(weights)
+        metrics["tw_grpo/groups_not_finite"] = float(not_finite)
+        metrics.update(weight_metrics(groups, divergence, weights))
+        metrics.update(group_metrics(groups, torch.stack([row.sum() for row in data["rm_scores"].unbind()])))
+        metrics.update(advantage_metrics(advantages.values(), packed))
+        if "extra_fields" in data.keys():
+            reports = [extra.get("reward_extra_info", {}) for extra in tu.get(data, "extra_fields")]
+            metrics.update(answer_metrics(groups, reports))
+        output = {"token_weights": torch.nested.as_nested_tensor(weights, layout=torch.jagged)}
+        if self.tw_grpo.weight_placement == "outside":
+            weighted = advantages.values() * packed.to(advantages.dtype)
+            output["advantages"] = torch.nested.nested_tensor_from_jagged(weighted, advantages.offsets())
+        else:  # the one further tensor verl gives a policy loss, see policy_loss.weight_inside
+            output["rollout_is_weights"] = output["token_weights"].clone()
         return tq.kv_batch_put(
             keys=batch.keys, partition_id=batch.partition_id, fields=TensorDict(output, batch_size=len(batch))
         )
+
+    def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
+        """As verl's; the engine is told how to normalise each mini-batch."""
+        if self.tw_grpo is None:
+            return super()._update_actor(batch, metrics)
+        batch.extra_info[REQUEST] = {"loss_normalization": self.tw_grpo.loss_normalization}
+        try:
+            return super()._update_actor(batch, metrics)
+        finally:
+            batch.extra_info.pop(REQUEST, None)
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
         """As verl's; each line also has what is needed to recompute its token weights."""
@@ -129,13 +142,6 @@ class TokenWeightsMixin:
                 column: [row[column] for row in rows] for column in rows[0]
             }
         super()._dump_generations(*args, reward_extra_infos_dict=reward_extra_infos_dict, **kwargs)
-
-
-def _rows_by_group(keys: list[str]) -> dict[str, list[int]]:
-    groups: dict[str, list[int]] = {}
-    for row, key in enumerate(keys):
-        groups.setdefault(uid_of(key), []).append(row)
-    return groups
 
 
 def _dump_columns(batch: KVBatchMeta) -> dict[str, dict[str, Any]]:

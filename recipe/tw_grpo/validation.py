@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from recipe.tw_grpo import freezing
 from recipe.tw_grpo.config import ESTIMATOR, REWARD_MANAGER, RewardConfig, TWGRPOConfig
 from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.policy_loss import POLICY_LOSS
 
 VERL_VERSION = "0.9.1"
 
@@ -41,6 +42,11 @@ def check(config: DictConfig) -> None:
     _check_freezing(config)
     settings = settings_of(config)
     if settings is None:
+        if config.actor_rollout_ref.actor.policy_loss.loss_mode == POLICY_LOSS:
+            raise UserError(
+                f"actor_rollout_ref.actor.policy_loss.loss_mode={POLICY_LOSS} needs token weights: set "
+                f"algorithm.adv_estimator={ESTIMATOR}, or another loss_mode"
+            )
         if config.algorithm.get("tw_grpo") is not None:
             raise UserError(
                 f"algorithm.tw_grpo.* is set but algorithm.adv_estimator={config.algorithm.adv_estimator}: "
@@ -52,11 +58,34 @@ def check(config: DictConfig) -> None:
     _check_groups(config)
     _check_engine(config)
     _check_trainer(config)
+    _check_placement(config, settings)
     mode = config.actor_rollout_ref.actor.loss_agg_mode
     if settings.loss_normalization == "prompt" and mode != "token-mean":
         raise UserError(
             f"actor_rollout_ref.actor.loss_agg_mode={mode} is not the paper's per-prompt token mean: set it to "
             "token-mean, or keep it with +algorithm.tw_grpo.loss_normalization=batch"
+        )
+
+
+def _check_placement(config: DictConfig, settings: TWGRPOConfig) -> None:
+    mode = config.actor_rollout_ref.actor.policy_loss.loss_mode
+    if settings.weight_placement == "outside":
+        if mode == POLICY_LOSS:
+            raise UserError(
+                f"actor_rollout_ref.actor.policy_loss.loss_mode={POLICY_LOSS} puts the weight inside min(): also "
+                "set +algorithm.tw_grpo.weight_placement=inside, or leave loss_mode as it is"
+            )
+        return
+    if mode != POLICY_LOSS:
+        raise UserError(
+            f"algorithm.tw_grpo.weight_placement=inside needs the loss that puts it there: set "
+            f"actor_rollout_ref.actor.policy_loss.loss_mode={POLICY_LOSS} (found {mode})"
+        )
+    correction = config.algorithm.get("rollout_correction")
+    if correction and correction.get("rollout_is"):
+        raise UserError(
+            f"algorithm.rollout_correction.rollout_is={correction.rollout_is} takes the place where verl hands weights "
+            "to a loss, and weight_placement=inside needs it: set it to null, or the placement to outside"
         )
 
 

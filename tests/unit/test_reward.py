@@ -146,9 +146,13 @@ RESPONSE = "<think>x</think><answer>A</answer>"
 
 
 def test_score_is_accuracy_plus_format():
-    assert score_response(RESPONSE, "A,C") == {"score": 1.5, "acc": 0.0, "soft_acc": 0.5, "format": 1.0, "pred": "A"}
-    assert score_response("C and A", "A,C") == {"score": 1.0, "acc": 1.0, "soft_acc": 1.0, "format": 0.0, "pred": "A,C"}
-    assert score_response("hm", "A,C") == {"score": 0.0, "acc": 0.0, "soft_acc": 0.0, "format": 0.0, "pred": ""}
+    names = ("score", "acc", "soft_acc", "format", "pred", "n_right")
+    for response, values in (
+        (RESPONSE, (1.5, 0.0, 0.5, 1.0, "A", 2)),
+        ("C and A", (1.0, 1.0, 1.0, 0.0, "A,C", 2)),
+        ("hm", (0.0, 0.0, 0.0, 0.0, "", 2)),
+    ):
+        assert score_response(response, "A,C") == dict(zip(names, values, strict=True))
 
 
 @pytest.mark.parametrize(

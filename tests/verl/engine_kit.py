@@ -23,8 +23,8 @@ PROMPTS = {"p": 5, "q": 9}
 LENGTHS = [4, 11, 7, 3, 1, 6]
 
 
-def write_model(path: Path, kind: str = "qwen2", tied: bool = False) -> Path:
-    """A random model, float32 on disk. Its weights are large, so that the responses disagree visibly."""
+def write_model(path: Path, kind: str = "qwen2", tied: bool = False, spread: float = 0.1) -> Path:
+    """A random model, float32 on disk. Its weights are large by default, so that the responses disagree visibly."""
     import transformers
 
     torch.manual_seed(7)
@@ -35,56 +35,68 @@ def write_model(path: Path, kind: str = "qwen2", tied: bool = False) -> Path:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
+        head_dim=12,
         max_position_embeddings=256,
-        initializer_range=0.1,
+        initializer_range=spread,
         bos_token_id=0,
         eos_token_id=1,
     )
+    tokens = dict(
+        tie_word_embeddings=tied,
+        image_token_id=VOCABULARY - 1,
+        video_token_id=VOCABULARY - 2,
+        vision_start_token_id=VOCABULARY - 3,
+    )
+    rope = {"rope_type": "default", "type": "default", "mrope_section": [2, 2, 2], "rope_theta": 10000.0}
+    vision = dict(depth=1, hidden_size=32, intermediate_size=32, num_heads=2, out_hidden_size=48)
+    text = dict(**shape, rope_parameters=rope, tie_word_embeddings=tied)
     if kind == "qwen2":
-        config = transformers.Qwen2Config(**shape, tie_word_embeddings=tied)
-        model = transformers.Qwen2ForCausalLM(config)
-    else:
-        rope = {"rope_type": "default", "type": "default", "mrope_section": [2, 2, 2], "rope_theta": 10000.0}
-        vision = dict(
-            depth=1,
-            hidden_size=32,
-            intermediate_size=32,
-            num_heads=2,
-            out_hidden_size=48,
-            fullatt_block_indexes=[0],
-            window_size=112,
-        )
-        config = transformers.Qwen2_5_VLConfig(
-            text_config=dict(**shape, rope_parameters=rope, tie_word_embeddings=tied),
-            vision_config=vision,
-            tie_word_embeddings=tied,
-            image_token_id=VOCABULARY - 1,
-            video_token_id=VOCABULARY - 2,
-            vision_start_token_id=VOCABULARY - 3,
-        )
+        model = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**shape, tie_word_embeddings=tied))
+    elif kind == "qwen3":
+        model = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**shape, tie_word_embeddings=tied))
+    elif kind == "qwen2_5_vl":
+        vision |= dict(fullatt_block_indexes=[0], window_size=112)
+        config = transformers.Qwen2_5_VLConfig(text_config=text, vision_config=vision, **tokens)
         model = transformers.Qwen2_5_VLForConditionalGeneration(config)
+    elif kind == "qwen3_vl":
+        vision |= dict(deepstack_visual_indexes=[0], num_position_embeddings=64, patch_size=14, spatial_merge_size=2)
+        text["rope_parameters"] = rope | {"mrope_interleaved": True}
+        config = transformers.Qwen3VLConfig(
+            text_config=text, vision_config=vision, vision_end_token_id=VOCABULARY - 4, **tokens
+        )
+        model = transformers.Qwen3VLForConditionalGeneration(config)
+    else:
+        raise ValueError(f"no model {kind!r} here")
     model.save_pretrained(path)
     return path
 
 
-def build_engine(path: Path, mixed_precision: dict | None = None, **actor_options):
+def build_engine(
+    path: Path,
+    mixed_precision: dict | None = None,
+    model_options: dict | None = None,
+    engine_options: dict | None = None,
+    **actor_options,
+):
     """verl's engine for this model as verl's own workers find it: actor configuration, then EngineRegistry."""
     from verl.trainer.config import CheckpointConfig
     from verl.workers.config import FSDPEngineConfig, HFModelConfig
     from verl.workers.engine import EngineRegistry
 
+    defaults = {"use_remove_padding": False, "enable_gradient_checkpointing": False}
     model = HFModelConfig(
         path=str(path),
         load_tokenizer=False,
-        use_remove_padding=False,
-        enable_gradient_checkpointing=False,
         override_config={"attn_implementation": "sdpa"},
+        **(defaults | (model_options or {})),
     )
     settings = FSDPEngineConfig(
         strategy="fsdp2",
         use_torch_compile=False,
-        use_remove_padding=False,
+        use_remove_padding=model.use_remove_padding,
+        use_fused_kernels=model.use_fused_kernels,
         mixed_precision=mixed_precision or FP32,
+        **(engine_options or {}),
     )
     actor = actor_config(fsdp_config=settings, **actor_options)
     engine = EngineRegistry.new(
@@ -108,8 +120,7 @@ def actor_config(**options):
         ppo_micro_batch_size_per_gpu=2,
         rollout_n=3,
         ppo_mini_batch_size=2,
-        optim=FSDPOptimizerConfig(lr=1e-3, total_training_steps=10),
-        **options,
+        **({"optim": FSDPOptimizerConfig(lr=1e-3, total_training_steps=10)} | options),
     )
 
 
@@ -123,6 +134,55 @@ def train(engine, batch, advantage: float) -> dict:
     batch["advantages"] = nested(torch.full((n,), advantage) for n in LENGTHS)
     with engine.train_mode():
         return engine.train_batch(batch, functools.partial(ppo_loss, config=actor_config()))["metrics"]
+
+
+def policy_gradient_fields(rows) -> dict[str, list[torch.Tensor]]:
+    """Old log-probabilities, advantages and weights of some rows of the standard batch, [length] each: ratios on both
+    sides of the clip range for a policy whose log-probabilities are about -6."""
+    g = torch.Generator().manual_seed(11)
+    every = {
+        "old_log_probs": [-6 + 0.6 * torch.randn(n, generator=g) for n in LENGTHS],
+        "advantages": [torch.randn(1, generator=g).expand(n).clone() for n in LENGTHS],
+        "weights": [1 + 0.7 * torch.rand(n, generator=g) for n in LENGTHS],
+    }
+    return {name: [values[row] for row in rows] for name, values in every.items()}
+
+
+def step(engine, rows, placement: str, *, micro: int, normalization: str = "prompt"):
+    """Gradients and changes of all parameters in one real update with SGD-like visibility: no clipping of the gradient.
+
+    Returns:
+        {name: gradient}, {name: parameter after the step}, both full tensors.
+    """
+    import functools
+
+    from verl.utils import tensordict_utils as tu
+    from verl.workers.config import PolicyLossConfig
+    from verl.workers.utils.losses import ppo_loss
+
+    from recipe.tw_grpo.engine import REQUEST
+
+    fields = policy_gradient_fields(rows)
+    batch = make_batch(rows=rows, request=None, micro=micro)
+    tu.assign_non_tensor(batch, **{REQUEST: {"loss_normalization": normalization}})
+    batch["old_log_probs"] = nested(fields["old_log_probs"])
+    if placement == "outside":
+        batch["advantages"] = nested(a * w for a, w in zip(fields["advantages"], fields["weights"], strict=True))
+        loss = PolicyLossConfig(loss_mode="vanilla")
+    else:
+        batch["advantages"] = nested(fields["advantages"])
+        batch["rollout_is_weights"] = nested(fields["weights"])
+        loss = PolicyLossConfig(loss_mode="tw_grpo")
+    config = actor_config(clip_ratio_low=0.2, clip_ratio_high=0.28, clip_ratio_c=1e6, policy_loss=loss)
+    engine.optimizer_config.clip_grad = 1e9
+    with engine.train_mode():
+        engine.train_batch(batch, functools.partial(ppo_loss, config=config))
+        gradient = {name: _whole(weight.grad) for name, weight in engine.module.named_parameters()}
+    return gradient, {name: _whole(weight) for name, weight in engine.module.named_parameters()}
+
+
+def _whole(tensor: torch.Tensor) -> torch.Tensor:
+    return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).detach().clone()
 
 
 def sequences(uids=UIDS, lengths=LENGTHS) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -141,7 +201,17 @@ def nested(rows):
 
 
 def make_batch(
-    uids=UIDS, lengths=LENGTHS, rows=None, *, temperature=1.0, micro=1, max_tokens=None, request="kl", vl=False
+    uids=UIDS,
+    lengths=LENGTHS,
+    rows=None,
+    *,
+    temperature=1.0,
+    micro=1,
+    max_tokens=None,
+    request="kl",
+    vl=False,
+    packed=False,
+    fused=False,
 ):
     """A batch as verl's trainer sends it to compute_log_prob; `rows` picks some of the sequences, in that order."""
     from tensordict import TensorDict
@@ -170,13 +240,13 @@ def make_batch(
     tu.assign_non_tensor_stack(batch, "uid", [uids[row] for row in rows])
     tu.assign_non_tensor(
         batch,
-        use_remove_padding=False,
+        use_remove_padding=packed,
         temperature=temperature,
         calculate_entropy=False,
         use_dynamic_bsz=max_tokens is not None,
         micro_batch_size_per_gpu=micro,
         pad_token_id=0,
-        use_fused_kernels=False,
+        use_fused_kernels=fused,
         global_batch_size=len(rows),
     )
     if vl:
@@ -197,29 +267,52 @@ def infer(engine, batch):
         return engine.infer_batch(batch)["model_output"]
 
 
-def infer_and_define(engine, batch):
-    """model_output, and D_t of each row by Eq. 4 in float64 from the logits this very pass of the model produced."""
+def uids_of(batch) -> list[str]:
+    """Prompt id of each row."""
     from verl.utils import tensordict_utils as tu
 
-    seen = {}
+    return list(tu.get(batch, "uid"))
 
-    def keep(module, args, kwargs, output):
-        for ids, mask, logits in zip(kwargs["input_ids"], kwargs["attention_mask"], output.logits, strict=True):
-            n = int(mask.sum())
-            seen[tuple(ids[:n].tolist())] = logits[:n].detach().double().clone()
 
-    hook = engine.module.register_forward_hook(keep, with_kwargs=True)
+def infer_and_define(engine, batch):
+    """model_output, and D_t of each row by Eq. 4 in float64 from the last hidden states of this very pass.
+
+    Packed or padded, a forward pass is taken apart by its input ids, which are different for all rows.
+    """
+    from verl.utils import tensordict_utils as tu
+
+    from recipe.tw_grpo.engine import base_of, full_head
+
+    rows = [row.tolist() for row in batch["input_ids"].unbind()]
+    ids_in_flight, states = [], {}
+
+    def remember(module, args, kwargs):
+        ids_in_flight[:] = kwargs["input_ids"].tolist()
+
+    def keep(module, args, output):
+        for ids, hidden in zip(ids_in_flight, output[0].detach().double(), strict=True):
+            start = 0
+            while start < len(ids) and (row := next((r for r in rows if ids[start : start + len(r)] == r), None)):
+                states[tuple(row)] = hidden[start : start + len(row)].clone()
+                start += len(row)
+
+    hooks = [
+        engine.module.register_forward_pre_hook(remember, with_kwargs=True),
+        base_of(engine.module).register_forward_hook(keep),
+    ]
     try:
         output = infer(engine, batch)
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
+    head = full_head(engine.module, engine._autocast_dtype).double()
     temperature = torch.as_tensor(tu.get(batch, "temperature")).expand(len(batch))
     lengths = [len(row) for row in batch["responses"].unbind()]
     logits = [
-        seen[tuple(ids.tolist())][-n - 1 : -1] / t
-        for ids, n, t in zip(batch["input_ids"].unbind(), lengths, temperature.double(), strict=True)
+        states[tuple(row)][-n - 1 : -1] @ head.T / t
+        for row, n, t in zip(rows, lengths, temperature.double(), strict=True)
     ]
-    return output, by_group(logits, tu.get(batch, "uid"))
+    return output, by_group(logits, uids_of(batch))
 
 
 def definition(path: Path, uids=UIDS, lengths=LENGTHS) -> list[torch.Tensor]:
@@ -256,12 +349,15 @@ def rank_main(model: str, output: str) -> None:
     rows = [row for row, uid in enumerate(UIDS) if uid == "pq"[rank]]
     engine = build_engine(Path(model))
     found = infer(engine, make_batch(rows=rows))
+    gradient, moved = step(engine, rows, "outside", micro=1)
     heads = [parameter for name, parameter in engine.module.named_parameters() if "lm_head" in name]
     torch.save(
         {
             "rows": rows,
             "divergence": [row.clone() for row in found["token_divergence"].unbind()],
             "head rows on this rank": [tuple(parameter.to_local().shape) for parameter in heads],
+            "gradient": gradient,
+            "moved": moved,
         },
         f"{output}.{rank}",
     )

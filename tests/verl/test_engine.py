@@ -267,6 +267,12 @@ def test_two_ranks_give_what_one_gives(engine, model, tmp_path):
         for row, found in zip(result["rows"], result["divergence"], strict=True):
             torch.testing.assert_close(found, one[row], rtol=1e-4, atol=1e-8)
             torch.testing.assert_close(found.double(), expected[row], rtol=1e-4, atol=1e-8)
+    gradient, moved = kit.step(kit.build_engine(model), range(6), "outside", micro=1)
+    for rank in range(2):
+        result = torch.load(f"{tmp_path}/out.{rank}")
+        for name, weight in moved.items():
+            torch.testing.assert_close(result["gradient"][name], gradient[name], rtol=1e-4, atol=1e-7)
+            torch.testing.assert_close(result["moved"][name], weight, rtol=1e-4, atol=2e-6)
 
 
 def test_head_of_an_fsdp1_model(model):
