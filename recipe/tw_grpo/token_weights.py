@@ -10,6 +10,8 @@ import torch
 
 from recipe.tw_grpo.config import CHOICES
 
+ROUNDING = 1e-8  # nats; where responses share all they have read, D_t is rounding, and minmax would blow it up
+
 
 def position_mask(lengths: torch.Tensor, positions: str) -> torch.Tensor:
     """Positions at which weights apply.
@@ -45,8 +47,8 @@ def token_weights(
 ) -> torch.Tensor:
     """Weight of each token position of one group, Eq. 5.
 
-    minmax(D)_t = (D_t - D_min) / (D_max - D_min) over the chosen positions, 0 where they are all equal (the responses
-    do not disagree anywhere, so no position is more important than another).
+    minmax(D)_t = (D_t - D_min) / (D_max - D_min) over the chosen positions, 0 where they are all equal up to rounding
+    (the responses do not disagree anywhere, so no position is more important than another).
 
     Args:
         divergence: [T] float, D_t of the group, T = max(lengths).
@@ -75,7 +77,7 @@ def token_weights(
         return weights
     chosen = divergence[mask]
     spread = chosen.max() - chosen.min()
-    if spread > 0:
+    if spread > ROUNDING:
         minmax = ((chosen - chosen.min()) / spread).clamp(0, 1)
     else:  # 0/0 in the printed equation; "literal" would silence the whole group
         minmax = torch.zeros_like(chosen) if weight_form == "offset" else torch.full_like(chosen, 1 / (1 + alpha))

@@ -23,6 +23,7 @@ def metrics_of(run, out, plugins):
         "algorithm.adv_estimator=grpo",
         "reward.reward_manager.name=naive",
         f"reward.custom_reward_function.path={Path(__file__).parent / 'plain_reward.py'}",
+        "actor_rollout_ref.actor.freeze_vision_tower=False",  # stock verl does not know how
         "trainer.save_freq=-1",
         "trainer.val_before_train=False",
         "trainer.test_freq=-1",

@@ -122,3 +122,26 @@ def test_stop_prints_one_line_and_exits_with_2():
     program = "from recipe.tw_grpo.errors import UserError, stop; stop(UserError('a\\n  b'))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "tw_grpo: error: a b\n")
+
+
+def documented(heading):
+    """name -> (default, values) of the table in docs/settings.md after a heading."""
+    text = (ROOT / "docs/settings.md").read_text()
+    table = text[text.index(heading) :].split("\n\n")[1]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return {row[0].strip("`"): (row[1], row[2]) for row in rows}
+
+
+@pytest.mark.parametrize(
+    "config, heading",
+    [(TWGRPOConfig, "Under `algorithm.tw_grpo`"), (RewardConfig, "Under `reward.reward_kwargs`")],
+)
+def test_the_documented_settings_are_those_of_the_code(config, heading):
+    found = documented(heading)
+    fields = {field.name: field.default for field in dataclasses.fields(config)}
+    assert list(found) == list(fields)
+    for name, default in fields.items():
+        shown, values = found[name]
+        assert type(default)(shown) == default
+        if name in CHOICES:
+            assert tuple(values.split(", ")) == CHOICES[name]

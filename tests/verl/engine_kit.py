@@ -19,8 +19,10 @@ VOCABULARY = 331
 FP32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
 # Six responses of two prompts, interleaved; one of a single token, one much longer than its siblings.
 UIDS = ["p", "q", "p", "q", "p", "q"]
-PROMPTS = {"p": 5, "q": 9}
+PROMPTS = {"p": 5, "q": 9, "r": 4, "s": 7}
 LENGTHS = [4, 11, 7, 3, 1, 6]
+# The same for as many data-parallel ranks, each with the responses of one prompt.
+ON_RANKS = {2: (UIDS, LENGTHS), 4: (["p", "q", "r", "s"] * 3, [4, 11, 7, 3, 1, 6, 8, 2, 5, 9, 3, 10])}
 
 
 def write_model(path: Path, kind: str = "qwen2", tied: bool = False, spread: float = 0.1) -> Path:
@@ -136,19 +138,19 @@ def train(engine, batch, advantage: float) -> dict:
         return engine.train_batch(batch, functools.partial(ppo_loss, config=actor_config()))["metrics"]
 
 
-def policy_gradient_fields(rows) -> dict[str, list[torch.Tensor]]:
+def policy_gradient_fields(rows, lengths=LENGTHS) -> dict[str, list[torch.Tensor]]:
     """Old log-probabilities, advantages and weights of some rows of the standard batch, [length] each: ratios on both
     sides of the clip range for a policy whose log-probabilities are about -6."""
     g = torch.Generator().manual_seed(11)
     every = {
-        "old_log_probs": [-6 + 0.6 * torch.randn(n, generator=g) for n in LENGTHS],
-        "advantages": [torch.randn(1, generator=g).expand(n).clone() for n in LENGTHS],
-        "weights": [1 + 0.7 * torch.rand(n, generator=g) for n in LENGTHS],
+        "old_log_probs": [-6 + 0.6 * torch.randn(n, generator=g) for n in lengths],
+        "advantages": [torch.randn(1, generator=g).expand(n).clone() for n in lengths],
+        "weights": [1 + 0.7 * torch.rand(n, generator=g) for n in lengths],
     }
     return {name: [values[row] for row in rows] for name, values in every.items()}
 
 
-def step(engine, rows, placement: str, *, micro: int, normalization: str = "prompt"):
+def step(engine, rows, placement: str, *, micro: int, normalization: str = "prompt", uids=UIDS, lengths=LENGTHS):
     """Gradients and changes of all parameters in one real update with SGD-like visibility: no clipping of the gradient.
 
     Returns:
@@ -162,8 +164,8 @@ def step(engine, rows, placement: str, *, micro: int, normalization: str = "prom
 
     from recipe.tw_grpo.engine import REQUEST
 
-    fields = policy_gradient_fields(rows)
-    batch = make_batch(rows=rows, request=None, micro=micro)
+    fields = policy_gradient_fields(rows, lengths)
+    batch = make_batch(uids, lengths, rows, request=None, micro=micro)
     tu.assign_non_tensor(batch, **{REQUEST: {"loss_normalization": normalization}})
     batch["old_log_probs"] = nested(fields["old_log_probs"])
     if placement == "outside":
@@ -341,15 +343,16 @@ def by_group(logits: list[torch.Tensor], uids: list[str]) -> list[torch.Tensor]:
 
 
 def rank_main(model: str, output: str) -> None:
-    """Rank 0 takes the responses of prompt p, rank 1 those of q, each in micro-batches of one."""
+    """Rank 0 takes the responses of prompt p, rank 1 those of q, and so on, each in micro-batches of one."""
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     torch.distributed.init_process_group(
         "cpu:gloo", rank=rank, world_size=world, init_method=f"file://{os.environ['STORE']}"
     )
-    rows = [row for row, uid in enumerate(UIDS) if uid == "pq"[rank]]
+    uids, lengths = ON_RANKS[world]
+    rows = [row for row, uid in enumerate(uids) if uid == "pqrs"[rank]]
     engine = build_engine(Path(model))
-    found = infer(engine, make_batch(rows=rows))
-    gradient, moved = step(engine, rows, "outside", micro=1)
+    found = infer(engine, make_batch(uids, lengths, rows))
+    gradient, moved = step(engine, rows, "outside", micro=1, uids=uids, lengths=lengths)
     heads = [parameter for name, parameter in engine.module.named_parameters() if "lm_head" in name]
     torch.save(
         {

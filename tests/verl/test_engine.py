@@ -203,9 +203,10 @@ def test_bfloat16(model):
     engine.module.lm_head.register_forward_hook(lambda module, args, output: kept.append(args[0].detach().double()))
     found = kit.infer(engine, kit.make_batch(micro=6))["token_divergence"]
     head = engine.module.lm_head.weight.full_tensor().detach().bfloat16().double()
-    for uid, prompt in kit.PROMPTS.items():
+    for uid in ("p", "q"):
         rows = [row for row, name in enumerate(kit.UIDS) if name == uid]
         lengths = [kit.LENGTHS[row] for row in rows]
+        prompt = kit.PROMPTS[uid]
         logits = [kept[0][row, prompt - 1 : prompt - 1 + n] @ head.T for row, n in zip(rows, lengths, strict=True)]
         padded = torch.nn.utils.rnn.pad_sequence(logits, batch_first=True)
         expected = kit.group_divergence_reference(padded, torch.tensor(lengths))
@@ -234,8 +235,10 @@ def test_a_model_with_another_head_is_refused(model, change):
         kit.infer(engine, kit.make_batch())
 
 
-def test_two_ranks_give_what_one_gives(engine, model, tmp_path):
-    """Rank 0 holds prompt p, rank 1 prompt q; the head is split between them."""
+@pytest.mark.parametrize("world", [2, 4])
+def test_ranks_give_what_one_gives(model, tmp_path, world):
+    """Each rank holds one prompt, the head is split between them; weights, gradients and the update are the same."""
+    uids, lengths = kit.ON_RANKS[world]
     programs = [
         subprocess.Popen(
             [sys.executable, str(Path(kit.__file__)), str(model), str(tmp_path / "out")],
@@ -245,30 +248,31 @@ def test_two_ranks_give_what_one_gives(engine, model, tmp_path):
                 "PYTHONPATH": str(ROOT),
                 "OMP_NUM_THREADS": "1",
                 "RANK": str(rank),
-                "WORLD_SIZE": "2",
+                "WORLD_SIZE": str(world),
                 "STORE": str(tmp_path / "store"),
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for rank in range(2)
+        for rank in range(world)
     ]
     try:
         outputs = [program.communicate(timeout=300)[0] for program in programs]
     finally:
         for program in programs:
             program.kill()
-    assert [program.returncode for program in programs] == [0, 0], "\n".join(output[-3000:] for output in outputs)
-    one, expected = exact(engine, kit.make_batch()), kit.definition(model)
-    for rank in range(2):
+    assert [program.returncode for program in programs] == [0] * world, "\n".join(output[-3000:] for output in outputs)
+    engine = kit.build_engine(model)
+    one, expected = exact(engine, kit.make_batch(uids, lengths)), kit.definition(model, uids, lengths)
+    for rank in range(world):
         result = torch.load(f"{tmp_path}/out.{rank}")
         assert sum(rows for rows, _ in result["head rows on this rank"]) < kit.VOCABULARY, "the head must be split"
         for row, found in zip(result["rows"], result["divergence"], strict=True):
             torch.testing.assert_close(found, one[row], rtol=1e-4, atol=1e-8)
             torch.testing.assert_close(found.double(), expected[row], rtol=1e-4, atol=1e-8)
-    gradient, moved = kit.step(kit.build_engine(model), range(6), "outside", micro=1)
-    for rank in range(2):
+    gradient, moved = kit.step(engine, range(len(uids)), "outside", micro=1, uids=uids, lengths=lengths)
+    for rank in range(world):
         result = torch.load(f"{tmp_path}/out.{rank}")
         for name, weight in moved.items():
             torch.testing.assert_close(result["gradient"][name], gradient[name], rtol=1e-4, atol=1e-7)
