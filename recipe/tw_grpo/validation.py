@@ -18,6 +18,7 @@ from recipe.tw_grpo.errors import UserError
 from recipe.tw_grpo.policy_loss import POLICY_LOSS
 
 VERL_VERSION = "0.9.1"
+TRAINER_MODES = ("sync", "colocate_async")  # each shown by an end-to-end run
 
 
 def settings_of(config: DictConfig) -> TWGRPOConfig | None:
@@ -131,9 +132,10 @@ def _check_trainer(config: DictConfig) -> None:
     if not config.trainer.use_v1:
         raise UserError("trainer.use_v1=False is verl's legacy trainer, without token weights: set it to True")
     mode = config.trainer.v1.trainer_mode
-    if mode != "sync":
+    if mode not in TRAINER_MODES:
         raise UserError(
-            f"trainer.v1.trainer_mode={mode} has not been shown to give exact token weights: set it to sync"
+            f"trainer.v1.trainer_mode={mode} has not been shown to give exact token weights: set it to "
+            + " or ".join(TRAINER_MODES)
         )
     correction = config.algorithm.get("rollout_correction")
     if correction and correction.get("bypass_mode", False):

@@ -20,6 +20,7 @@ GOOD = [
     "data.train_batch_size=4",
     "trainer.n_gpus_per_node=2",
 ]
+INSIDE = ["+algorithm.tw_grpo.weight_placement=inside", "actor_rollout_ref.actor.policy_loss.loss_mode=tw_grpo"]
 
 
 def config(*overrides):
@@ -34,6 +35,9 @@ def config(*overrides):
         ["+algorithm.tw_grpo.alpha=0.3", "+algorithm.tw_grpo.positions=padding"],
         ["+algorithm.tw_grpo={alpha: 1.0, divergence: logspace_k3, weight_form: literal}"],
         ["actor_rollout_ref.actor.strategy=fsdp2"],
+        ["trainer.v1.trainer_mode=colocate_async"],
+        INSIDE,
+        ["algorithm.rollout_correction.rollout_is=token"],
         ["reward.reward_manager.name=multi_answer"],
         ["reward.reward_manager.name=multi_answer", "+reward.reward_kwargs.accuracy=fixed"],
         ["reward.reward_manager.name=naive", "+reward.reward_kwargs.anything=1"],
@@ -70,8 +74,26 @@ def test_accepted(overrides):
         (["actor_rollout_ref.actor.strategy=megatron"], ["actor_rollout_ref.actor.strategy=megatron", "fsdp2"]),
         (["actor_rollout_ref.actor.strategy=veomni"], ["actor_rollout_ref.actor.strategy=veomni", "fsdp2"]),
         (["trainer.use_v1=False"], ["trainer.use_v1=False", "True"]),
-        (["trainer.v1.trainer_mode=colocate_async"], ["trainer.v1.trainer_mode=colocate_async", "sync"]),
-        (["trainer.v1.trainer_mode=separate_async"], ["trainer.v1.trainer_mode=separate_async", "sync"]),
+        (
+            ["+algorithm.tw_grpo.weight_placement=inside"],
+            ["weight_placement=inside", "policy_loss.loss_mode=tw_grpo", "found vanilla"],
+        ),
+        (
+            ["actor_rollout_ref.actor.policy_loss.loss_mode=tw_grpo"],
+            ["policy_loss.loss_mode=tw_grpo", "weight_placement=inside"],
+        ),
+        (
+            [*INSIDE, "algorithm.rollout_correction.rollout_is=token"],
+            ["rollout_correction.rollout_is=token", "null", "outside"],
+        ),
+        (
+            ["algorithm.adv_estimator=grpo", "actor_rollout_ref.actor.policy_loss.loss_mode=tw_grpo"],
+            ["policy_loss.loss_mode=tw_grpo", "adv_estimator=tw_grpo"],
+        ),
+        (
+            ["trainer.v1.trainer_mode=separate_async"],
+            ["trainer_mode=separate_async", "sync or colocate_async"],
+        ),
         (
             ["algorithm.rollout_correction.bypass_mode=True"],
             ["algorithm.rollout_correction.bypass_mode=True", "False"],

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other ways to train than the default's: each a real run of two steps whose dumped weights are the definition's."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+WAYS = {
+    "two mini-batches, two epochs, importance weights of verl's rollout correction": [
+        "actor_rollout_ref.actor.ppo_mini_batch_size=4",
+        "actor_rollout_ref.actor.ppo_epochs=2",
+        "algorithm.rollout_correction.rollout_is=token",
+    ],
+    "weights inside min(), logspace_k3 for the divergence, verl's token mean": [
+        "+algorithm.tw_grpo.weight_placement=inside",
+        "+algorithm.tw_grpo.divergence=logspace_k3",
+        "+algorithm.tw_grpo.loss_normalization=batch",
+        "actor_rollout_ref.actor.policy_loss.loss_mode=tw_grpo",
+    ],
+    "groups without a difference filtered out": [
+        "+algorithm.filter_groups.enable=True",
+        "+algorithm.filter_groups.metric=reward",
+    ],
+    "asynchronous rollout on the same devices": ["trainer.v1.trainer_mode=colocate_async"],
+    "two data-parallel ranks": ["trainer.n_gpus_per_node=2"],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_weights_are_the_definition(run, tiny_assets, tmp_path, way):
+    overrides = WAYS[way]
+    # Prompts of the whole data set: eight would not refill what filtering takes out.
+    other = type(run)(tmp_path / "run", tiny_assets / "train.parquet", *overrides, STEPS="2")
+    assert other.code == 0, f"{other.stdout}\n{other.stderr}\n{other.log[-5000:]}"
+    for step in (1, 2):
+        metrics = other.metrics[step]
+        assert metrics["actor/grad_norm"] > 0 and metrics["tw_grpo/groups_not_finite"] == 0
+        groups = {}
+        for row in other.rollouts(step):
+            groups.setdefault(row["uid"].rsplit("_", 2)[0], []).append(row)
+        assert len(groups) == 8 and {len(rows) for rows in groups.values()} == {8}
+        if "filtered" in way:
+            assert all(len({row["score"] for row in rows}) > 1 for rows in groups.values())
+            assert metrics["tw_grpo/dead_group_rate"] == 0
+        for rows in groups.values():
+            longest = max(rows, key=lambda row: len(row["response_ids"]))
+            low, high = min(longest["token_divergence"]), max(longest["token_divergence"])
+            assert "logspace" in way or 0 <= low <= high <= 8 * math.log(8)
+            for row in rows:
+                expected = [1 + 0.7 * (d - low) / (high - low) for d in row["token_divergence"]]
+                assert row["token_weights"] == pytest.approx(expected, abs=1e-5)
+    if "logspace" not in way:
+        dump = other.out / "rollouts/1.jsonl"  # of the initial policy
+        command = [sys.executable, "-m", "recipe.tw_grpo.recompute", tiny_assets / "policy", dump, other.train_file]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count('"G": 8') == 8
