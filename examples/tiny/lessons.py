@@ -19,6 +19,7 @@ from examples.tiny.world import Question, Scene, object_names, questions
 ROWS = ("top", "upper", "lower", "bottom", "fifth", "sixth")  # lanes of a picture, from above
 SAME, APART = "same", "apart"
 YES, NO = "yes", "no"
+YES_RATE = 2 / 3  # mostly several letters: a policy that starts with one tends to stay with one
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,11 @@ class View:
 
 
 def random_answer(choices: int, rng: random.Random) -> frozenset[str]:
-    """A non-empty subset of the first `choices` letters; every one equally likely."""
-    bits = rng.randrange(1, 2**choices)
-    return frozenset(LETTERS[i] for i in range(choices) if bits >> i & 1)
+    """A subset of the first `choices` letters, each with probability YES_RATE, drawn again while it is empty."""
+    while True:
+        drawn = frozenset(letter for letter in LETTERS[:choices] if rng.random() < YES_RATE)
+        if drawn:
+            return drawn
 
 
 def response_text(items: Sequence[str], answer: frozenset[str]) -> str:
