@@ -13,16 +13,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_rank(tmp_path_factory):
-    """One gloo process, as verl's worker makes it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    store = tmp_path_factory.mktemp("store") / "store"
-    torch.distributed.init_process_group("cpu:gloo", rank=0, world_size=1, init_method=f"file://{store}")
-    yield
-    torch.distributed.destroy_process_group()
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_rank")
 
 
 @pytest.fixture(scope="module")

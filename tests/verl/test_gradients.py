@@ -6,16 +6,7 @@ import pytest
 import torch
 import transformers
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_rank(tmp_path_factory):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    store = tmp_path_factory.mktemp("store") / "store"
-    torch.distributed.init_process_group("cpu:gloo", rank=0, world_size=1, init_method=f"file://{store}")
-    yield
-    torch.distributed.destroy_process_group()
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_rank")
 
 
 @pytest.fixture(scope="module")
