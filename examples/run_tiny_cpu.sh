@@ -74,7 +74,9 @@ MODEL=(
 )
 FP32=+actor_rollout_ref.actor.fsdp_config.mixed_precision
 ACTOR=(
-    actor_rollout_ref.actor.optim.lr=3e-4
+    actor_rollout_ref.actor.optim.lr=4e-4
+    actor_rollout_ref.actor.optim.lr_scheduler_type=cosine  # what has been learned stays learned
+    actor_rollout_ref.actor.optim.min_lr_ratio=0.1
     # Larger than most gradients of so small a network: Adam with 1e-8 would move every weight, noise or not, equally far.
     actor_rollout_ref.actor.optim.override_optimizer_config='{eps: 1e-5}'
     actor_rollout_ref.actor.grad_clip=0.1
