@@ -22,8 +22,8 @@ WAYS = {
         "actor_rollout_ref.actor.policy_loss.loss_mode=tw_grpo",
     ],
     "groups without a difference filtered out": [
-        "+algorithm.filter_groups.enable=True",
-        "+algorithm.filter_groups.metric=reward",
+        "algorithm.filter_groups.enable=True",
+        "algorithm.filter_groups.metric=reward",
     ],
     "asynchronous rollout on the same devices": ["trainer.v1.trainer_mode=colocate_async"],
     "two data-parallel ranks": ["trainer.n_gpus_per_node=2"],
