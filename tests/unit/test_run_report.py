@@ -392,9 +392,7 @@ def test_several_folders_give_one_table_and_one_picture(tmp_path, capsys):
 def test_neither_verl_nor_torch_nor_ray_is_imported(tmp_path):
     out = small_run(tmp_path / "run")
     code = (
-        "import sys, runpy; sys.argv = ['report', sys.argv[1]]\n"
-        "try: runpy.run_module('recipe.tw_grpo.report', run_name='__main__')\n"
-        "except SystemExit as end: assert not end.code, end.code\n"
+        "import sys; from recipe.tw_grpo.report.__main__ import main; main(sys.argv[1:])\n"
         "print([name for name in ('verl', 'ray', 'torch', 'vllm', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, str(out)], cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -119,6 +119,9 @@ def actor_config(**options):
 
     return FSDPActorConfig(
         strategy="fsdp2",
+        clip_ratio=0.2,
+        clip_ratio_low=0.2,
+        clip_ratio_high=0.28,
         ppo_micro_batch_size_per_gpu=2,
         rollout_n=3,
         ppo_mini_batch_size=2,
@@ -175,7 +178,7 @@ def step(engine, rows, placement: str, *, micro: int, normalization: str = "prom
         batch["advantages"] = nested(fields["advantages"])
         batch["rollout_is_weights"] = nested(fields["weights"])
         loss = PolicyLossConfig(loss_mode="tw_grpo")
-    config = actor_config(clip_ratio_low=0.2, clip_ratio_high=0.28, clip_ratio_c=1e6, policy_loss=loss)
+    config = actor_config(clip_ratio_c=1e6, policy_loss=loss)
     engine.optimizer_config.clip_grad = 1e9
     with engine.train_mode():
         engine.train_batch(batch, functools.partial(ppo_loss, config=config))

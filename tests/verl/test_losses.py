@@ -3,6 +3,7 @@
 
 import math
 
+import engine_kit as kit
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,7 @@ from verl.trainer.ppo.core_algos import (
     compute_policy_loss_vanilla,
     get_policy_loss_fn,
 )
-from verl.workers.config import FSDPActorConfig, FSDPOptimizerConfig, PolicyLossConfig
+from verl.workers.config import PolicyLossConfig
 
 from recipe.tw_grpo.advantage import estimate
 from recipe.tw_grpo.config import TWGRPOConfig
@@ -83,20 +84,6 @@ def test_prompt_factors_make_verls_token_mean_the_mean_over_prompts(group_sizes)
         assert agg_loss(weighted, mask, "token-mean").item() != pytest.approx(found.item(), rel=1e-3)
 
 
-def actor_config(**options):
-    return FSDPActorConfig(
-        strategy="fsdp2",
-        clip_ratio=0.2,
-        clip_ratio_low=0.2,
-        clip_ratio_high=0.28,
-        ppo_micro_batch_size_per_gpu=1,
-        rollout_n=4,
-        ppo_mini_batch_size=4,
-        optim=FSDPOptimizerConfig(lr=1e-3, total_training_steps=10),
-        **options,
-    )
-
-
 def policies(mask, seed=4):
     """Log-probabilities [B, T] float64 of the old and the new policy, with ratios on both sides of the clip range."""
     g = torch.Generator().manual_seed(seed)
@@ -111,7 +98,7 @@ def test_outside_placement_is_verls_loss_on_weighted_advantages(loss_agg_mode):
     advantages, _ = estimate(rewards, mask, {}, ids)
     weight = weights_of(ids, mask, lengths)
     old, new = policies(mask)
-    config = actor_config(clip_ratio_c=1e6)  # dual clip out of the way
+    config = kit.actor_config(clip_ratio_c=1e6)  # dual clip out of the way
     loss, metrics = compute_policy_loss_vanilla(
         old, new, (weight * advantages).double(), mask, loss_agg_mode=loss_agg_mode, config=config
     )
@@ -140,7 +127,7 @@ def test_inside_placement_is_the_printed_eq_6(loss_agg_mode):
         advantages=advantages,
         response_mask=mask,
         loss_agg_mode=loss_agg_mode,
-        config=actor_config(),
+        config=kit.actor_config(),
         rollout_is_weights=weight,
     )
     (gradient,) = torch.autograd.grad(loss, new)
@@ -186,7 +173,7 @@ def test_every_policy_loss_of_verl_takes_weighted_advantages(name):
     rewards, mask, ids, lengths = batch([4, 4, 4], seed=3)
     advantages, _ = estimate(rewards, mask, {}, ids)
     weighted = (weights_of(ids, mask, lengths) * advantages).double()
-    config = actor_config(policy_loss=PolicyLossConfig(loss_mode=name, dro_beta=0.1))
+    config = kit.actor_config(policy_loss=PolicyLossConfig(loss_mode=name, dro_beta=0.1))
     config.global_batch_info["global_batch_size"] = len(mask)
 
     def loss_and_gradient(size):
