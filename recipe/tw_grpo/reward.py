@@ -6,7 +6,8 @@ Reading the letters out of a response is `answers.py`; calling these inside verl
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from recipe.tw_grpo.answers import parse_answer
 from recipe.tw_grpo.config import RewardConfig
@@ -62,7 +63,7 @@ def format_reward(text: str) -> float:
 
 def score_response(
     response: str, truth: str, options: Sequence[str] | None = None, config: RewardConfig | None = None
-) -> dict[str, float | str]:
+) -> dict[str, float | str | None]:
     """Score of one response and its parts, the same for training, validation and reports.
 
     Args:
@@ -73,7 +74,8 @@ def score_response(
 
     Returns:
         score (what is trained on), acc (1 for the exact set), soft_acc (Eq. 7), format (0 or 1), pred ("A,C"), n_right
-        (number of right options).
+        (number of right options), and {single,multi}_{acc,soft_acc}: acc and soft_acc again for the kind of question
+        this is, None for the other, which verl's validation leaves out of its means.
 
     Raises:
         ValueError: the truth names no letter.
@@ -90,4 +92,11 @@ def score_response(
     }
     accuracy = parts["soft_acc" if config.accuracy == "soft" else "acc"]
     score = config.accuracy_weight * accuracy + config.format_weight * parts["format"]
-    return {"score": score, **parts, "pred": ",".join(sorted(predicted)), "n_right": len(right)}
+    told = {"score": score, **parts, "pred": ",".join(sorted(predicted)), "n_right": len(right)}
+    return told | by_kind(told)
+
+
+def by_kind(parts: Mapping[str, Any]) -> dict[str, float | None]:
+    """{single,multi}_{acc,soft_acc} of a report with acc, soft_acc and n_right; None where the question is not so."""
+    kinds = {"single": parts["n_right"] == 1, "multi": parts["n_right"] > 1}
+    return {f"{kind}_{key}": parts[key] if kinds[kind] else None for kind in kinds for key in ("acc", "soft_acc")}

@@ -15,7 +15,7 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from recipe.tw_grpo.config import RewardConfig
-from recipe.tw_grpo.reward import score_response
+from recipe.tw_grpo.reward import by_kind, score_response
 
 logger = logging.getLogger(__name__)
 
@@ -47,4 +47,5 @@ class MultiAnswerRewardManager(RewardManagerBase):
                 error,
             )
             parts = {"score": 0.0, "acc": 0.0, "soft_acc": 0.0, "format": 0.0, "pred": "", "n_right": 0}
+            parts |= by_kind(parts)
         return {"reward_score": parts["score"], "reward_extra_info": parts}

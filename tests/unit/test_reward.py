@@ -147,12 +147,14 @@ RESPONSE = "<think>x</think><answer>A</answer>"
 
 def test_score_is_accuracy_plus_format():
     names = ("score", "acc", "soft_acc", "format", "pred", "n_right")
-    for response, values in (
-        (RESPONSE, (1.5, 0.0, 0.5, 1.0, "A", 2)),
-        ("C and A", (1.0, 1.0, 1.0, 0.0, "A,C", 2)),
-        ("hm", (0.0, 0.0, 0.0, 0.0, "", 2)),
+    names += ("single_acc", "single_soft_acc", "multi_acc", "multi_soft_acc")
+    for response, truth, values in (
+        (RESPONSE, "A,C", (1.5, 0.0, 0.5, 1.0, "A", 2, None, None, 0.0, 0.5)),
+        (RESPONSE, "A", (2.0, 1.0, 1.0, 1.0, "A", 1, 1.0, 1.0, None, None)),
+        ("C and A", "A,C", (1.0, 1.0, 1.0, 0.0, "A,C", 2, None, None, 1.0, 1.0)),
+        ("hm", "A,C", (0.0, 0.0, 0.0, 0.0, "", 2, None, None, 0.0, 0.0)),
     ):
-        assert score_response(response, "A,C") == dict(zip(names, values, strict=True))
+        assert score_response(response, truth) == dict(zip(names, values, strict=True))
 
 
 @pytest.mark.parametrize(

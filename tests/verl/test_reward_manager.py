@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from verl import DataProto
 from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
+from verl.trainer.ppo.metric_utils import process_validation_metrics
 
 from recipe.tw_grpo.errors import UserError
 
@@ -66,8 +67,20 @@ GOOD = "<think>x</think><answer>A</answer>"
 def test_score_and_parts(tokenizer):
     assert score(tokenizer, GOOD) == {
         "reward_score": 1.5,
-        "reward_extra_info": {"score": 1.5, "acc": 0.0, "soft_acc": 0.5, "format": 1.0, "pred": "A", "n_right": 2},
+        "reward_extra_info": {"score": 1.5, "acc": 0.0, "soft_acc": 0.5, "format": 1.0, "pred": "A", "n_right": 2}
+        | {"single_acc": None, "single_soft_acc": None, "multi_acc": 0.0, "multi_soft_acc": 0.5},
     }
+
+
+def test_validation_means_by_kind_of_question(tokenizer):
+    """verl's own aggregation: each kind's mean is over its questions only."""
+    truths = ["A,C", "A,B,C,D", "A", "B"]
+    reports = [score(tokenizer, GOOD, truth=truth)["reward_extra_info"] for truth in truths]
+    columns = {name: [report[name] for report in reports] for name in reports[0]}
+    found = process_validation_metrics(["s"] * 4, [f"uid {i}" for i in range(4)], columns)["s"]
+    means = {"acc": 1 / 4, "single_acc": 1 / 2, "multi_acc": 0.0, "soft_acc": 1.75 / 4}
+    means |= {"single_soft_acc": 1 / 2, "multi_soft_acc": 0.75 / 2}
+    assert {name: found[name]["mean@1"] for name in means} == pytest.approx(means)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +128,7 @@ def test_records_without_options(tokenizer, extra):
 
 
 ZERO = {"score": 0.0, "acc": 0.0, "soft_acc": 0.0, "format": 0.0, "pred": "", "n_right": 0}
+ZERO |= {"single_acc": None, "single_soft_acc": None, "multi_acc": None, "multi_soft_acc": None}
 
 
 @pytest.mark.parametrize(
