@@ -16,6 +16,7 @@ import verl  # noqa: F401  first: its plugins make torchvision importable for tr
 from recipe.tw_grpo.divergence import group_divergence_reference
 
 VOCABULARY = 331
+VIDEO_TOKENS = torch.tensor([VOCABULARY - 3, VOCABULARY - 2, VOCABULARY - 2])  # eight patches make two tokens
 FP32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
 # Six responses of two prompts, interleaved; one of a single token, one much longer than its siblings.
 UIDS = ["p", "q", "p", "q", "p", "q"]
@@ -153,8 +154,10 @@ def policy_gradient_fields(rows, lengths=LENGTHS) -> dict[str, list[torch.Tensor
     return {name: [values[row] for row in rows] for name, values in every.items()}
 
 
-def step(engine, rows, placement: str, *, micro: int, normalization: str = "prompt", uids=UIDS, lengths=LENGTHS):
+def step(engine, rows, placement: str, *, normalization: str = "prompt", uids=UIDS, lengths=LENGTHS, **batch_options):
     """Gradients and changes of all parameters in one real update with SGD-like visibility: no clipping of the gradient.
+
+    `batch_options` are those of `make_batch`.
 
     Returns:
         {name: gradient}, {name: parameter after the step}, both full tensors.
@@ -168,7 +171,7 @@ def step(engine, rows, placement: str, *, micro: int, normalization: str = "prom
     from recipe.tw_grpo.engine import REQUEST
 
     fields = policy_gradient_fields(rows, lengths)
-    batch = make_batch(uids, lengths, rows, request=None, micro=micro)
+    batch = make_batch(uids, lengths, rows, request=None, **batch_options)
     tu.assign_non_tensor(batch, **{REQUEST: {"loss_normalization": normalization}})
     batch["old_log_probs"] = nested(fields["old_log_probs"])
     if placement == "outside":
@@ -182,7 +185,7 @@ def step(engine, rows, placement: str, *, micro: int, normalization: str = "prom
     engine.optimizer_config.clip_grad = 1e9
     with engine.train_mode():
         engine.train_batch(batch, functools.partial(ppo_loss, config=config))
-        gradient = {name: _whole(weight.grad) for name, weight in engine.module.named_parameters()}
+        gradient = {name: _whole(p.grad) for name, p in engine.module.named_parameters() if p.requires_grad}
     return gradient, {name: _whole(weight) for name, weight in engine.module.named_parameters()}
 
 
@@ -199,6 +202,12 @@ def sequences(uids=UIDS, lengths=LENGTHS) -> list[tuple[torch.Tensor, torch.Tens
         (prompts[uid], torch.ones(n, dtype=torch.int64) if uid == "pad" else torch.randint(0, 300, (n,), generator=g))
         for uid, n in zip(uids, lengths, strict=True)
     ]
+
+
+def video() -> dict[str, torch.Tensor]:
+    """The video that stands before every prompt of a vision-language batch, as VIDEO_TOKENS."""
+    pixels = torch.randn(8, 3 * 2 * 14 * 14, generator=torch.Generator().manual_seed(5))
+    return {"pixel_values_videos": pixels, "video_grid_thw": torch.tensor([[1, 2, 4]])}
 
 
 def nested(rows):
@@ -227,9 +236,8 @@ def make_batch(
     all_pairs = sequences(uids, lengths)
     rows = list(range(len(uids))) if rows is None else rows
     pairs = [all_pairs[row] for row in rows]
-    if vl:  # the same video before every prompt: two patches of it make two tokens
-        video = torch.tensor([VOCABULARY - 3, VOCABULARY - 2, VOCABULARY - 2])
-        pairs = [(torch.cat([video, prompt]), response) for prompt, response in pairs]
+    if vl:
+        pairs = [(torch.cat([VIDEO_TOKENS, prompt]), response) for prompt, response in pairs]
     ids = [torch.cat(pair) for pair in pairs]
     positions = [torch.arange(len(row)) for row in ids]
     fields = {
@@ -255,10 +263,7 @@ def make_batch(
         global_batch_size=len(rows),
     )
     if vl:
-        g = torch.Generator().manual_seed(5)
-        pixels = torch.randn(8, 3 * 2 * 14 * 14, generator=g)
-        one = {"pixel_values_videos": pixels, "video_grid_thw": torch.tensor([[1, 2, 4]])}
-        tu.assign_non_tensor_stack(batch, "multi_modal_inputs", [one] * len(rows))
+        tu.assign_non_tensor_stack(batch, "multi_modal_inputs", [video()] * len(rows))
     if max_tokens is not None:
         tu.assign_non_tensor(batch, max_token_len_per_gpu=max_tokens)
     if request:

@@ -46,6 +46,17 @@ class Case:
     actor_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     batch: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def build(self, folder: Path) -> tuple[Path, Any]:
+        """Folder of the model, and verl's engine for it."""
+        path = kit.write_model(folder / "model", kind=self.model, tied=self.tied, spread=self.spread)
+        return path, kit.build_engine(
+            path,
+            mixed_precision=dict(self.precision) if self.precision else None,
+            model_options=dict(self.model_options),
+            engine_options=dict(self.engine_options),
+            **self.actor_options,
+        )
+
 
 def _packed(**options: Any) -> dict[str, Any]:
     return {"model_options": {"use_remove_padding": True, **options.pop("model_options", {})}, **options}
@@ -118,7 +129,7 @@ class Errors:
 
 
 @contextlib.contextmanager
-def _restored_forward():
+def restored_forward():
     """verl patches the model's class for fused kernels, for good; the next case has to lose that."""
     forward = transformers.Qwen2ForCausalLM.forward
     try:
@@ -127,18 +138,11 @@ def _restored_forward():
         transformers.Qwen2ForCausalLM.forward = forward
 
 
-@_restored_forward()
+@restored_forward()
 def measure(case: Case, folder: Path) -> Errors:
     """Run the case in this process's group and compare with the dense float64 definition from the very hidden states
     the engine computed, and w_t with Eq. 5 on that definition."""
-    path = kit.write_model(folder / "model", kind=case.model, tied=case.tied, spread=case.spread)
-    engine = kit.build_engine(
-        path,
-        mixed_precision=dict(case.precision) if case.precision else None,
-        model_options=dict(case.model_options),
-        engine_options=dict(case.engine_options),
-        **case.actor_options,
-    )
+    _, engine = case.build(folder)
     batch = kit.make_batch(**{"micro": 6, **case.batch})
     found, expected = kit.infer_and_define(engine, batch)
     found = [row.double() for row in found["token_divergence"].unbind()]
