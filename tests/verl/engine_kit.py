@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the engine tests share: tiny models on disk, verl's real FSDP2 engine, batches, and D_t by definition.
 
-As a script it is one of several gloo ranks: `engine_kit.py MODEL OUTPUT` with RANK, WORLD_SIZE and STORE set.
+As a script it is one of several gloo ranks: `engine_kit.py MODEL OUTPUT` with RANK, WORLD_SIZE, ULYSSES and STORE set.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ UIDS = ["p", "q", "p", "q", "p", "q"]
 PROMPTS = {"p": 5, "q": 9, "r": 4, "s": 7}
 LENGTHS = [4, 11, 7, 3, 1, 6]
 # The same for as many data-parallel ranks, each with the responses of one prompt.
-ON_RANKS = {2: (UIDS, LENGTHS), 4: (["p", "q", "r", "s"] * 3, [4, 11, 7, 3, 1, 6, 8, 2, 5, 9, 3, 10])}
+ON_RANKS = {
+    1: (UIDS, LENGTHS),
+    2: (UIDS, LENGTHS),
+    4: (["p", "q", "r", "s"] * 3, [4, 11, 7, 3, 1, 6, 8, 2, 5, 9, 3, 10]),
+}
 
 
 def write_model(path: Path, kind: str = "qwen2", tied: bool = False, spread: float = 0.1) -> Path:
@@ -79,6 +83,7 @@ def build_engine(
     mixed_precision: dict | None = None,
     model_options: dict | None = None,
     engine_options: dict | None = None,
+    attention: str = "sdpa",
     **actor_options,
 ):
     """verl's engine for this model as verl's own workers find it: actor configuration, then EngineRegistry."""
@@ -90,7 +95,7 @@ def build_engine(
     model = HFModelConfig(
         path=str(path),
         load_tokenizer=False,
-        override_config={"attn_implementation": "sdpa"},
+        override_config={"attn_implementation": attention},
         **(defaults | (model_options or {})),
     )
     settings = FSDPEngineConfig(
@@ -351,16 +356,31 @@ def by_group(logits: list[torch.Tensor], uids: list[str]) -> list[torch.Tensor]:
 
 
 def rank_main(model: str, output: str) -> None:
-    """Rank 0 takes the responses of prompt p, rank 1 those of q, and so on, each in micro-batches of one."""
-    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    """Data-parallel rank 0 takes the responses of prompt p, rank 1 those of q, and so on, in micro-batches of one.
+
+    With ULYSSES=n, n neighbouring processes share each sequence, packed; they are one data-parallel rank.
+    """
+    rank, world, ulysses = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "ULYSSES"))
     torch.distributed.init_process_group(
         "cpu:gloo", rank=rank, world_size=world, init_method=f"file://{os.environ['STORE']}"
     )
-    uids, lengths = ON_RANKS[world]
-    rows = [row for row, uid in enumerate(uids) if uid == "pqrs"[rank]]
-    engine = build_engine(Path(model))
-    found = infer(engine, make_batch(uids, lengths, rows))
-    gradient, moved = step(engine, rows, "outside", micro=1, uids=uids, lengths=lengths)
+    uids, lengths = ON_RANKS[world // ulysses]
+    rows = [row for row, uid in enumerate(uids) if world == ulysses or uid == "pqrs"[rank // ulysses]]
+    packed = ulysses > 1
+    if packed:
+        import torch_flash
+
+        torch_flash.use()
+        engine = build_engine(
+            Path(model),
+            attention=torch_flash.NAME,
+            model_options={"use_remove_padding": True},
+            engine_options={"ulysses_sequence_parallel_size": ulysses},
+        )
+    else:
+        engine = build_engine(Path(model))
+    found = infer(engine, make_batch(uids, lengths, rows, packed=packed))
+    gradient, moved = step(engine, rows, "outside", micro=1, uids=uids, lengths=lengths, packed=packed)
     heads = [parameter for name, parameter in engine.module.named_parameters() if "lm_head" in name]
     torch.save(
         {

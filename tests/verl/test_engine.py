@@ -226,10 +226,14 @@ def test_a_model_with_another_head_is_refused(model, change):
         kit.infer(engine, kit.make_batch())
 
 
-@pytest.mark.parametrize("world", [2, 4])
-def test_ranks_give_what_one_gives(model, tmp_path, world):
+@pytest.mark.parametrize(
+    "world, ulysses",
+    [(2, 1), (4, 1), (2, 2), (4, 2)],
+    ids=["2 ranks", "4 ranks", "Ulysses of 2", "2 ranks, Ulysses of 2"],
+)
+def test_ranks_give_what_one_gives(model, tmp_path, world, ulysses):
     """Each rank holds one prompt, the head is split between them; weights, gradients and the update are the same."""
-    uids, lengths = kit.ON_RANKS[world]
+    uids, lengths = kit.ON_RANKS[world // ulysses]
     programs = [
         subprocess.Popen(
             [sys.executable, str(Path(kit.__file__)), str(model), str(tmp_path / "out")],
@@ -240,6 +244,7 @@ def test_ranks_give_what_one_gives(model, tmp_path, world):
                 "OMP_NUM_THREADS": "1",
                 "RANK": str(rank),
                 "WORLD_SIZE": str(world),
+                "ULYSSES": str(ulysses),
                 "STORE": str(tmp_path / "store"),
             },
             stdout=subprocess.PIPE,
