@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the engine tests share: tiny models on disk, verl's real FSDP2 engine, batches, and D_t by definition.
 
-As a script it is one of several gloo ranks: `engine_kit.py MODEL OUTPUT` with RANK, WORLD_SIZE, ULYSSES and STORE set.
+As a script it is one of several gloo ranks: `engine_kit.py MODEL OUTPUT` with RANK, WORLD_SIZE, STORE,
+ULYSSES and VIDEO set.
 """
 
 from __future__ import annotations
@@ -358,7 +359,8 @@ def by_group(logits: list[torch.Tensor], uids: list[str]) -> list[torch.Tensor]:
 def rank_main(model: str, output: str) -> None:
     """Data-parallel rank 0 takes the responses of prompt p, rank 1 those of q, and so on, in micro-batches of one.
 
-    With ULYSSES=n, n neighbouring processes share each sequence, packed; they are one data-parallel rank.
+    With ULYSSES=n, n neighbouring processes share each sequence, packed; they are one data-parallel rank. VIDEO=1 is
+    for a vision-language model.
     """
     rank, world, ulysses = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "ULYSSES"))
     torch.distributed.init_process_group(
@@ -366,8 +368,8 @@ def rank_main(model: str, output: str) -> None:
     )
     uids, lengths = ON_RANKS[world // ulysses]
     rows = [row for row, uid in enumerate(uids) if world == ulysses or uid == "pqrs"[rank // ulysses]]
-    packed = ulysses > 1
-    if packed:
+    options = {"packed": ulysses > 1, "vl": os.environ["VIDEO"] == "1"}
+    if options["packed"]:
         import torch_flash
 
         torch_flash.use()
@@ -379,8 +381,8 @@ def rank_main(model: str, output: str) -> None:
         )
     else:
         engine = build_engine(Path(model))
-    found = infer(engine, make_batch(uids, lengths, rows, packed=packed))
-    gradient, moved = step(engine, rows, "outside", micro=1, uids=uids, lengths=lengths, packed=packed)
+    found = infer(engine, make_batch(uids, lengths, rows, **options))
+    gradient, moved = step(engine, rows, "outside", micro=1, uids=uids, lengths=lengths, **options)
     heads = [parameter for name, parameter in engine.module.named_parameters() if "lm_head" in name]
     torch.save(
         {

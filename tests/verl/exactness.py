@@ -21,6 +21,7 @@ if __name__ == "__main__":
 
 import engine_kit as kit
 import torch
+import torch_flash
 import transformers
 
 from recipe.tw_grpo.config import TWGRPOConfig
@@ -41,6 +42,7 @@ class Case:
     tied: bool = False
     spread: float = 0.1
     precision: Mapping[str, str] | None = None
+    attention: str = "sdpa"
     model_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     engine_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     actor_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -48,12 +50,15 @@ class Case:
 
     def build(self, folder: Path) -> tuple[Path, Any]:
         """Folder of the model, and verl's engine for it."""
+        if self.attention == torch_flash.NAME:
+            torch_flash.use()
         path = kit.write_model(folder / "model", kind=self.model, tied=self.tied, spread=self.spread)
         return path, kit.build_engine(
             path,
             mixed_precision=dict(self.precision) if self.precision else None,
             model_options=dict(self.model_options),
             engine_options=dict(self.engine_options),
+            attention=self.attention,
             **self.actor_options,
         )
 
@@ -112,7 +117,21 @@ CASES = (
         actor_options={"freeze_vision_tower": True},
         batch={"vl": True, "micro": 6},
     ),
+    # verl casts what goes into Qwen2.5-VL's packed attention to bf16 (models/transformers/qwen2_vl.py:210).
+    Case(
+        "Qwen2.5-VL, use_remove_padding, bf16",
+        model="qwen2_5_vl",
+        precision=BF16,
+        attention=torch_flash.NAME,
+        **_packed(batch={"packed": True, "vl": True, "micro": 3}),
+    ),
     Case("Qwen3-VL with video", model="qwen3_vl", batch={"vl": True, "micro": 2}),
+    Case(
+        "Qwen3-VL, use_remove_padding",
+        model="qwen3_vl",
+        attention=torch_flash.NAME,
+        **_packed(batch={"packed": True, "vl": True, "micro": 3}),
+    ),
     Case("Qwen3-VL, tied", model="qwen3_vl", tied=True, batch={"vl": True, "micro": 6}),
 )
 
@@ -130,12 +149,17 @@ class Errors:
 
 @contextlib.contextmanager
 def restored_forward():
-    """verl patches the model's class for fused kernels, for good; the next case has to lose that."""
-    forward = transformers.Qwen2ForCausalLM.forward
+    """verl exchanges methods of the models' classes for some of its settings, for good; the next case has to lose
+    that."""
+    modules = [transformers.models.qwen2.modeling_qwen2, transformers.models.qwen2_5_vl.modeling_qwen2_5_vl]
+    modules += [transformers.models.qwen3_vl.modeling_qwen3_vl]
+    classes = {c for m in modules for c in vars(m).values() if isinstance(c, type) and issubclass(c, torch.nn.Module)}
+    kept = [(c, c.forward) for c in classes if "forward" in vars(c)]
     try:
         yield
     finally:
-        transformers.Qwen2ForCausalLM.forward = forward
+        for c, forward in kept:
+            c.forward = forward
 
 
 @restored_forward()

@@ -227,12 +227,13 @@ def test_a_model_with_another_head_is_refused(model, change):
 
 
 @pytest.mark.parametrize(
-    "world, ulysses",
-    [(2, 1), (4, 1), (2, 2), (4, 2)],
-    ids=["2 ranks", "4 ranks", "Ulysses of 2", "2 ranks, Ulysses of 2"],
+    "world, ulysses, kind",
+    [(2, 1, "qwen2"), (4, 1, "qwen2"), (2, 2, "qwen2"), (4, 2, "qwen2"), (2, 2, "qwen3_vl")],
+    ids=["2 ranks", "4 ranks", "Ulysses of 2", "2 ranks, Ulysses of 2", "Ulysses of 2, Qwen3-VL"],
 )
-def test_ranks_give_what_one_gives(model, tmp_path, world, ulysses):
+def test_ranks_give_what_one_gives(tmp_path, world, ulysses, kind):
     """Each rank holds one prompt, the head is split between them; weights, gradients and the update are the same."""
+    model, video = kit.write_model(tmp_path / kind, kind), kind.endswith("vl")
     uids, lengths = kit.ON_RANKS[world // ulysses]
     programs = [
         subprocess.Popen(
@@ -245,6 +246,7 @@ def test_ranks_give_what_one_gives(model, tmp_path, world, ulysses):
                 "RANK": str(rank),
                 "WORLD_SIZE": str(world),
                 "ULYSSES": str(ulysses),
+                "VIDEO": str(int(video)),
                 "STORE": str(tmp_path / "store"),
             },
             stdout=subprocess.PIPE,
@@ -260,19 +262,23 @@ def test_ranks_give_what_one_gives(model, tmp_path, world, ulysses):
             program.kill()
     assert [program.returncode for program in programs] == [0] * world, "\n".join(output[-3000:] for output in outputs)
     engine = kit.build_engine(model)
-    one, expected = exact(engine, kit.make_batch(uids, lengths)), kit.definition(model, uids, lengths)
+    one = exact(engine, kit.make_batch(uids, lengths, vl=video))
+    expected = None if video else kit.definition(model, uids, lengths)
     for rank in range(world):
         result = torch.load(f"{tmp_path}/out.{rank}")
         assert sum(rows for rows, _ in result["head rows on this rank"]) < kit.VOCABULARY, "the head must be split"
         for row, found in zip(result["rows"], result["divergence"], strict=True):
             torch.testing.assert_close(found, one[row], rtol=1e-4, atol=1e-8)
-            torch.testing.assert_close(found.double(), expected[row], rtol=1e-4, atol=1e-8)
-    gradient, moved = kit.step(engine, range(len(uids)), "outside", micro=1, uids=uids, lengths=lengths)
+            if expected is not None:
+                torch.testing.assert_close(found.double(), expected[row], rtol=1e-4, atol=1e-8)
+    gradient, moved = kit.step(engine, range(len(uids)), "outside", micro=1, uids=uids, lengths=lengths, vl=video)
+    size = float(torch.cat([part.flatten() for part in gradient.values()]).norm())
     for rank in range(world):
         result = torch.load(f"{tmp_path}/out.{rank}")
         for name, weight in moved.items():
-            torch.testing.assert_close(result["gradient"][name], gradient[name], rtol=1e-4, atol=1e-7)
-            torch.testing.assert_close(result["moved"][name], weight, rtol=1e-4, atol=2e-6)
+            torch.testing.assert_close(result["gradient"][name], gradient[name], rtol=1e-4, atol=1e-6 * size)
+            # Adam divides by the size of the gradient: rounding of the smallest is up to 0.5 % of its step of 1e-3.
+            torch.testing.assert_close(result["moved"][name], weight, rtol=1e-4, atol=5e-6)
 
 
 def test_head_of_an_fsdp1_model(model):

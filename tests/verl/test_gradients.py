@@ -28,10 +28,11 @@ CASES = [
         "Qwen3",
         "Qwen2.5-VL with video",
         "Qwen2.5-VL, frozen vision tower",
+        "Qwen3-VL, use_remove_padding",
         "Qwen3-VL, tied",
     )
 ]
-assert len(CASES) == 14
+assert len(CASES) == 15
 
 
 def by_definition(path, placement, normalization, vl=False, temperature=1.0):
