@@ -4,9 +4,9 @@
 # a tiny Qwen2.5-VL that can see but not reason, trains it with unmodified verl, Ray, FSDP2 and vLLM, and reports.
 #
 #   bash examples/run_tiny_cpu.sh
-#   ESTIMATOR=grpo SEED=1 STEPS=40 OUT=outputs/grpo-1 bash examples/run_tiny_cpu.sh actor_rollout_ref.actor.optim.lr=1e-4
+#   ESTIMATOR=grpo SEED=1 STEPS=36 OUT=outputs/grpo-1 bash examples/run_tiny_cpu.sh actor_rollout_ref.actor.optim.lr=1e-4
 #
-#   STEPS      training steps                                                            (default 40)
+#   STEPS      training steps                                                            (default 36)
 #   SEED       seed of the run: order of the prompts and every sampled response          (default 1)
 #   ESTIMATOR  tw_grpo, or grpo for the baseline: nothing else differs                   (default tw_grpo)
 #   OUT        run folder: summary.json, report.png, train.log, rollouts, checkpoints    (default outputs/tiny)
@@ -18,7 +18,7 @@ set -euo pipefail
 INVOKED_FROM=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-STEPS=${STEPS:-40}
+STEPS=${STEPS:-36}
 SEED=${SEED:-1}
 ESTIMATOR=${ESTIMATOR:-tw_grpo}
 OUT=${OUT:-$PWD/outputs/tiny}

@@ -19,7 +19,7 @@ from examples.tiny.world import Question, Scene, object_names, questions
 ROWS = ("top", "upper", "lower", "bottom", "fifth", "sixth")  # lanes of a picture, from above
 SAME, APART = "same", "apart"
 YES, NO = "yes", "no"
-YES_RATE = 2 / 3  # mostly several letters: a policy that starts with one tends to stay with one
+YES_RATE = 1 / 2
 
 
 @dataclass(frozen=True)

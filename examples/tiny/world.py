@@ -33,9 +33,13 @@ NO_RIGHT_RATE = {
     4: 0.03,
 }  # CLEVRER has questions without any right choice; data_prep drops them
 OPTIONS = (2, 3, 4)  # numbers of options, equally often
-# Weights of 1, 2, 3 right choices. Many scenes do not have three right pairs without the removed object; the weights
-# (found by counting) make each number about equally often among questions of four options. All right counts half.
-RIGHT_WEIGHTS = {1: (1.0, 1.2, 1.6), 2: (1.0, 1.5, 3.0), 3: (1.0, 1.2, 1.2), 4: (1.0, 1.2, 1.6)}
+# Weights of 1, 2, 3 right choices. Not every scene has three right pairs without the removed object; in levels 3 and 4
+# the weights (found by counting) make each number about equally often among questions of four options, at level 2,
+# where three are rare, one and two. At level 1 mostly one choice is wrong, so that neither more nor fewer letters pay
+# for who guesses (docs/tiny.md).
+RIGHT_WEIGHTS = {1: (0.2, 1.0, 4.0), 2: (1.0, 2.0, 4.0), 3: (1.0, 1.2, 1.2), 4: (1.0, 1.2, 1.6)}
+# All choices right counts less: the answer to it is a constant.
+ALL_RIGHT_WEIGHT = {1: 0.1, 2: 0.5, 3: 0.5, 4: 0.5}
 # Every word of every question and choice, as a tokenizer sees them (punctuation aside).
 WORDS = (*COLORS, *SHAPES, *MATERIALS, "object", "Without", "The", "the", "and", "with", "what", "will", "happen")
 WORDS += ("collide", "collides")
@@ -287,7 +291,10 @@ def _question(
     if not sizes:
         return None
     n_options = rng.choice(sizes)
-    weights = [RIGHT_WEIGHTS[scene.level][k - 1] * (0.5 if k == n_options else 1.0) for k in counts[n_options]]
+    weights = [
+        RIGHT_WEIGHTS[scene.level][k - 1] * (ALL_RIGHT_WEIGHT[scene.level] if k == n_options else 1.0)
+        for k in counts[n_options]
+    ]
     n_right = rng.choices(counts[n_options], weights=weights)[0]
     # Near misses first: what the video shows but would not happen (level 3, 4), partners that never meet (level 2).
     lane = {body.object_id: body.lane for body in scene.bodies}

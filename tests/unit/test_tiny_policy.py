@@ -105,8 +105,8 @@ def test_random_answers_treat_letters_alike_and_are_never_empty():
     rng = random.Random(0)
     counts = Counter(lessons.random_answer(3, rng) for _ in range(26000))
     assert len(counts) == 7 and frozenset() not in counts
-    for answer, count in counts.items():  # (2/3)^k (1/3)^(3-k) of 26/27
-        assert count == pytest.approx(1000 * 2 ** len(answer), rel=0.12)
+    for count in counts.values():
+        assert count == pytest.approx(26000 / 7, rel=0.08)
 
 
 def test_verdicts_do_not_follow_what_is_seen(asked):
@@ -118,4 +118,4 @@ def test_verdicts_do_not_follow_what_is_seen(asked):
             said.update(re.findall(r"(same|apart) (yes|no)", lesson.response))
     share = {seen: said[seen, "yes"] / (said[seen, "yes"] + said[seen, "no"]) for seen in ("same", "apart")}
     assert abs(share["same"] - share["apart"]) < 0.04
-    assert 0.66 < share["same"] < 0.8  # no empty answers, so a little above YES_RATE
+    assert 0.5 < share["same"] < 0.65  # no empty answers, so a little above YES_RATE
