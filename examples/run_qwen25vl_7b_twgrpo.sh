@@ -7,12 +7,16 @@
 #       --video-root CLEVRER/video_train --limit 1000 --output data/clevrer_train.parquet
 #   bash examples/run_qwen25vl_7b_twgrpo.sh
 #   DRY_RUN=1 bash examples/run_qwen25vl_7b_twgrpo.sh      # compose, validate and print the configuration; no GPU
+#   DRY_RUN=args bash examples/run_qwen25vl_7b_twgrpo.sh   # print its overrides, one a line
+#   ROW=tablea1_g12 bash examples/run_qwen25vl_7b_twgrpo.sh    # another row of the paper, see docs/paper_index.md
 #
 # One difference to the published run: vLLM generates (the public code uses transformers).
 set -euo pipefail
 
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
 # The Python with verl in it: an activated environment, else this clone's .venv, else whatever `python` is.
-VENV_PYTHON=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/.venv/bin/python
+VENV_PYTHON=$ROOT/.venv/bin/python
 if [ -z "${PYTHON:-}" ]; then
     if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$VENV_PYTHON" ]; then PYTHON=$VENV_PYTHON; else PYTHON=python; fi
 fi
@@ -21,7 +25,8 @@ MODEL_PATH=${MODEL_PATH:-Qwen/Qwen2.5-VL-7B-Instruct}
 TRAIN_FILE=${TRAIN_FILE:-data/clevrer_train.parquet}
 VAL_FILE=${VAL_FILE:-$TRAIN_FILE}
 ADV_ESTIMATOR=${ADV_ESTIMATOR:-tw_grpo}
-EXPERIMENT=${EXPERIMENT:-qwen25vl_7b_${ADV_ESTIMATOR}}
+ROW=${ROW:-}                                        # a file of examples/paper/rows: what differs from the settings here
+EXPERIMENT=${EXPERIMENT:-qwen25vl_7b_${ROW:-$ADV_ESTIMATOR}}
 OUTPUT_DIR=${OUTPUT_DIR:-outputs/$EXPERIMENT}
 NNODES=${NNODES:-1}
 GPUS_PER_NODE=${GPUS_PER_NODE:-2}
@@ -88,6 +93,16 @@ TRAINER=(
     trainer.rollout_data_dir="$OUTPUT_DIR/rollouts"
 )
 
+PAPER=()
+if [ -n "$ROW" ]; then
+    FILE=$ROOT/examples/paper/rows/$ROW.args
+    [ -f "$FILE" ] || { echo "run_qwen25vl_7b: error: ROW=$ROW is no row of docs/paper_index.md" >&2; exit 2; }
+    mapfile -t PAPER < <(grep -v -e '^#' -e '^$' "$FILE" || true)
+fi
+
+ALL=("${ALGORITHM[@]}" "${DATA[@]}" "${MODEL[@]}" "${ACTOR[@]}" "${ROLLOUT[@]}" "${REWARD[@]}" "${TRAINER[@]}"
+    ${PAPER[@]+"${PAPER[@]}"} "$@")
+if [ "$DRY_RUN" = args ]; then printf '%s\n' "${ALL[@]}"; exit 0; fi
 "$PYTHON" -m recipe.tw_grpo.preflight              # the estimator and the reward manager are the plugin's
-if [ "$DRY_RUN" = 1 ]; then RUN=("$PYTHON" -m recipe.tw_grpo.dry_run); else RUN=("$PYTHON" -m verl.trainer.main_ppo); fi
-exec "${RUN[@]}" "${ALGORITHM[@]}" "${DATA[@]}" "${MODEL[@]}" "${ACTOR[@]}" "${ROLLOUT[@]}" "${REWARD[@]}" "${TRAINER[@]}" "$@"
+if [ "$DRY_RUN" = 1 ]; then exec "$PYTHON" -m recipe.tw_grpo.dry_run "${ALL[@]}"; fi
+exec "$PYTHON" -m verl.trainer.main_ppo "${ALL[@]}"
