@@ -21,7 +21,7 @@ _LONGEST_TAIL = 1 << 16  # characters an answer without tags is looked for in, f
 _MOST_TAGS = 64  # empty answers skipped, from the end, in search of one that is not
 _LETTER_SET = frozenset(LETTERS)
 WITHOUT_OPTIONS = frozenset("ABCDEFGH")  # taken for letters of options when nobody says how many options there are
-_FILLERS = frozenset("answer answers option options choice choices the is are both only correct".split())
+_FILLERS = frozenset("final answer answers option options choice choices the is are both only correct".split())
 _AND = frozenset(["and", "和", "与", "及"])
 _DOUBT = frozenset("or nor not no neither either wrong incorrect maybe perhaps but except unless".split())
 _PUNCTUATION = frozenset(",;:.()[]{}*\"'`&+-!<>_$\\、。·•")
@@ -29,6 +29,7 @@ _PUNCTUATION = frozenset(",;:.()[]{}*\"'`&+-!<>_$\\、。·•")
 _STRICT_UNTAGGED = re.compile(r"(?:answer|Answer|ANSWER)[:\s]+([A-Z](?:\s*,\s*[A-Z]){0,2000})")
 _CLEAN = re.compile(r"[A-Z](?:\s*,\s*[A-Z])*")
 _RANGE = re.compile(r"\b[A-Za-z][ \t]*(?:-|\.{2,})[ \t]*[A-Za-z]\b")  # "A-C" may mean A to C or A and C
+_LEAD = re.compile(r"(?:(?:the|final|correct|answers?|options?|choices?|is|are)\b[\s:]*)+", re.IGNORECASE)
 _OR_LETTER = re.compile(r"\bor\s+\(?[A-Z][).:]")
 _STRAY_TAG = re.compile(r"</?\s*[A-Za-z]{2,10}\s*>|<\s*/?\s*[A-Za-z]*\s*$")  # "C</option>", or cut off: "C</answ"
 _LOOSE_OPENING = re.compile(r"<\s*answer\s*>", re.IGNORECASE)
@@ -230,6 +231,8 @@ def _lettered_texts(answer: str, options: tuple[str, ...], exact: bool = False) 
 
     With `exact` every letter must be followed by the text of its own option, else nothing is read.
     """
+    lead = _LEAD.match(answer)  # "Option A: the cube falls"
+    answer = answer[lead.end() :] if lead else answer
     matches = list(_LETTERED.finditer(answer))
     if not matches or matches[0].start() > 0:
         letter, _, text = answer.partition(" ")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m recipe.tw_grpo.scoring LOG…` scores logs; `… compare A B`, `… hacking LOG…` and `… published` see --help.
+"""`python -m recipe.tw_grpo.scoring LOG…` scores logs; for its other commands see COMMANDS and their --help.
 
 Only the command line and the layout of its tables are here.
 """
@@ -21,6 +21,7 @@ from recipe.tw_grpo.scoring.hacking import hacking_rows
 from recipe.tw_grpo.scoring.published import published_rows
 from recipe.tw_grpo.scoring.reading import read_log
 from recipe.tw_grpo.scoring.score import MULTI, SINGLE, summarize
+from recipe.tw_grpo.scoring.speed import speed_rows
 from recipe.tw_grpo.tables import latex, markdown, print_table
 
 PROGRAM = "python -m recipe.tw_grpo.scoring"
@@ -166,7 +167,7 @@ def main_score(argv: Sequence[str]) -> None:
     """Score logs."""
     parser = Parser(
         prog=PROGRAM,
-        description="What response logs are worth. Other commands: compare A B, hacking LOG…, published.",
+        description="What response logs are worth. Other commands: compare A B, hacking LOG…, published, speed.",
     )
     parser.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="JSONL of any form, see docs/scoring.md")
     _scoring_options(parser)
@@ -211,6 +212,16 @@ def main_hacking(argv: Sequence[str]) -> None:
     show([(title, rows)], args, data)
 
 
+def main_speed(argv: Sequence[str]) -> None:
+    """How fast the rewards are."""
+    parser = Parser(prog=f"{PROGRAM} speed", description="Rewards a second on real logs, and hostile texts of 1 MB.")
+    parser.add_argument("logs", nargs="*", type=Path, metavar="LOG", help="logs whose responses are rewarded")
+    _output_options(parser)
+    args = parser.parse_args(argv)
+    title, rows, data = speed_rows(args.logs)
+    show([(title, rows)], args, data)
+
+
 def main_published(argv: Sequence[str]) -> None:
     """Whether the totals of the paper's table follow from its parts."""
     parser = Parser(prog=f"{PROGRAM} published", description="The paper's CLEVRER totals, recomputed from its parts.")
@@ -231,7 +242,7 @@ def _write(path: Path, text: str) -> None:
         part.unlink(missing_ok=True)
 
 
-COMMANDS = {"compare": main_compare, "hacking": main_hacking, "published": main_published}
+COMMANDS = {"compare": main_compare, "hacking": main_hacking, "published": main_published, "speed": main_speed}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
