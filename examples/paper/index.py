@@ -8,8 +8,9 @@ from examples.paper.catalogue import LAUNCHER, runs_as, tables
 HEAD = f"""# The paper's tables, row by row
 
 Printed by `python -m examples.paper.index` from `examples/paper/rows.yaml` and `examples/paper/rows/`. A row is
-a file of overrides to `{LAUNCHER}`, which is the base; `pytest tests/verl/test_paper_rows.py` composes every row with verl's own
-configuration code and checks that it differs from the base in exactly its overrides.
+a file of overrides to `{LAUNCHER}`, which is the base;
+`pytest tests/verl/test_paper_rows.py` composes every row with verl's own configuration code and checks that it
+differs from the base in exactly its overrides.
 
 ```
 ROW=NAME bash {LAUNCHER}                  # train one row; DRY_RUN=1 composes and checks it, no GPU
@@ -19,7 +20,7 @@ python -m examples.paper.run --rows NAME NAME --seeds 1 2 3 --where tiny       #
 ```
 
 "Published" is what the paper claims (arXiv 2505.24718v3, percent), not what this project has measured.
-Rows with the same settings are run once. All rows use the same 500 steps, 1,000 CLEVRER training questions and two GPUs.
+Rows with the same settings are run once. All have 500 steps, 1,000 CLEVRER training questions, two GPUs.
 """
 
 

@@ -29,7 +29,15 @@ _STALLED_AFTER = 900.0  # seconds without a line in the log or a step
 _NOISE = re.compile(r"WARNING|UserWarning|warnings\.warn|FutureWarning|^\s*$")
 
 
-def supervise(command: Sequence[str], *, log: Path, metrics: Path, steps: int, first: int = 0) -> int:
+def supervise(
+    command: Sequence[str],
+    *,
+    log: Path,
+    metrics: Path,
+    steps: int,
+    first: int = 0,
+    patience: float = _STALLED_AFTER,
+) -> int:
     """Run `command` with its output in `log`; return its exit code, with no process left.
 
     Args:
@@ -38,10 +46,11 @@ def supervise(command: Sequence[str], *, log: Path, metrics: Path, steps: int, f
         metrics: JSON-lines file the command appends {"step": int, "data": {...}} to, for the progress bar.
         steps: the last step.
         first: steps already done before this start.
+        patience: seconds without a line in the log or a step, after which the command is stopped.
 
     Returns:
         The command's exit code; 130 after Ctrl-C, 143 after SIGTERM, 1 when it was stopped because a worker had failed
-        or nothing happened for a quarter of an hour. What went wrong is printed to stderr.
+        or nothing happened for so long. What went wrong is printed to stderr.
     """
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     stopped = 0
@@ -56,7 +65,7 @@ def supervise(command: Sequence[str], *, log: Path, metrics: Path, steps: int, f
         output = stack.enter_context(log.open("wb"))
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         stack.callback(_end_descendants)
-        reason = _watch(process, log, metrics, steps, first, lambda: stopped)
+        reason = _watch(process, log, metrics, steps, first, patience, lambda: stopped)
     if stopped:
         print(f"stopped by signal {stopped - 128}; every process has ended", file=sys.stderr)
         return stopped
@@ -69,7 +78,7 @@ def supervise(command: Sequence[str], *, log: Path, metrics: Path, steps: int, f
     return code
 
 
-def _watch(process, log: Path, metrics: Path, steps: int, first: int, stopped) -> str:
+def _watch(process, log: Path, metrics: Path, steps: int, first: int, patience: float, stopped) -> str:
     """Show progress until the process ends or has to be ended; the reason for the latter, else ""."""
     interactive = sys.stderr.isatty()
     bar = tqdm(total=steps, initial=first, unit="step", mininterval=0.5 if interactive else 15, dynamic_ncols=True)
@@ -91,8 +100,8 @@ def _watch(process, log: Path, metrics: Path, steps: int, first: int, stopped) -
                 return "a vLLM worker failed and verl would wait for it for ever"
             now = time.monotonic()
             quiet_since = now if seen else quiet_since
-            if now - quiet_since > _STALLED_AFTER:
-                return f"nothing happened for {_STALLED_AFTER / 60:.0f} minutes"
+            if now - quiet_since > patience:
+                return f"nothing happened for {patience / 60:.0f} minutes"
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.5)
         for line in metric_lines.__next__():

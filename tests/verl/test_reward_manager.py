@@ -68,7 +68,8 @@ def test_score_and_parts(tokenizer):
     assert score(tokenizer, GOOD) == {
         "reward_score": 1.5,
         "reward_extra_info": {"score": 1.5, "acc": 0.0, "soft_acc": 0.5, "format": 1.0, "pred": "A", "n_right": 2}
-        | {"single_acc": None, "single_soft_acc": None, "multi_acc": 0.0, "multi_soft_acc": 0.5},
+        | {"single_acc": None, "single_soft_acc": None, "multi_acc": 0.0, "multi_soft_acc": 0.5}
+        | {"index": ""},
     }
 
 
@@ -129,6 +130,7 @@ def test_records_without_options(tokenizer, extra):
 
 ZERO = {"score": 0.0, "acc": 0.0, "soft_acc": 0.0, "format": 0.0, "pred": "", "n_right": 0}
 ZERO |= {"single_acc": None, "single_soft_acc": None, "multi_acc": None, "multi_soft_acc": None}
+ZERO |= {"index": ""}
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,7 @@ ZERO |= {"single_acc": None, "single_soft_acc": None, "multi_acc": None, "multi_
 def test_a_broken_record_gets_zero_and_is_named(tokenizer, caplog, truth, extra):
     with caplog.at_level(logging.ERROR):
         found = score(tokenizer, GOOD, truth=truth, extra=extra)
-    assert found == {"reward_score": 0.0, "reward_extra_info": ZERO}
+    assert found == {"reward_score": 0.0, "reward_extra_info": ZERO | {"index": "17"}}
     assert "record 17 of toy cannot be scored" in caplog.text
 
 
@@ -156,6 +158,11 @@ def test_a_broken_record_without_extra_info_is_named_by_its_source(tokenizer, ca
     with caplog.at_level(logging.ERROR):
         assert score(tokenizer, GOOD, truth="")["reward_extra_info"] == ZERO
     assert "of toy cannot be scored" in caplog.text
+
+
+def test_a_report_names_its_record_in_text(tokenizer):
+    """A number would become a metric of verl's validation."""
+    assert score(tokenizer, GOOD, extra={"index": np.int64(17)})["reward_extra_info"]["index"] == "17"
 
 
 def test_broken_and_sound_records_report_the_same_fields(tokenizer):
