@@ -92,6 +92,13 @@ def rows(names: Sequence[str] | None = None) -> list[Row]:
     return [known[name] for name in names]
 
 
+def published_models() -> dict[str, tuple[float, ...]]:
+    """What Table 1 claims, by model: percent, in the order of its columns."""
+    catalogue = OmegaConf.to_container(OmegaConf.load(FOLDER / "rows.yaml"))
+    models = {label: tuple(numbers) for label, numbers in catalogue["published_models"].items()}
+    return models | {row.label: row.published for row in tables()[0].rows if row.published}
+
+
 def runs_as(row: Row) -> Row:
     """The first row of the catalogue with the same overrides: what has the same settings is run once."""
     return next(other for other in rows() if sorted(other.overrides) == sorted(row.overrides))
