@@ -49,7 +49,11 @@ refuse() { echo "eval_qwen25vl_7b: error: $*" >&2; exit 2; }
 [[ $BENCHMARKS =~ ^[a-zA-Z0-9_\ -]+$ ]] || refuse "BENCHMARKS=$BENCHMARKS must be names separated by blanks"
 [[ $DATA = /* ]] || DATA=$INVOKED_FROM/$DATA
 [[ $OUT = /* ]] || OUT=$INVOKED_FROM/$OUT
-if [ -d "$MODEL" ]; then MODEL=$(cd "$MODEL" && pwd); fi
+if [ -d "$MODEL" ]; then
+    MODEL=$(cd "$MODEL" && pwd)
+    compgen -G "$MODEL/*.safetensors" >/dev/null || compgen -G "$MODEL/*.bin" >/dev/null ||
+        refuse "MODEL=$MODEL holds no weights: train with hf_model among actor_rollout_ref.actor.checkpoint.save_contents"
+fi
 for BENCHMARK in $BENCHMARKS; do
     if [ "$DRY_RUN" = 0 ] && [ ! -f "$DATA/$BENCHMARK.parquet" ]; then
         refuse "$DATA/$BENCHMARK.parquet is missing: write it with data_prep/benchmarks.py, or take $BENCHMARK out of BENCHMARKS"

@@ -66,6 +66,7 @@ ACTOR=(
     actor_rollout_ref.actor.loss_agg_mode=token-mean
     actor_rollout_ref.actor.use_kl_loss=False
     actor_rollout_ref.actor.entropy_coeff=0
+    actor_rollout_ref.actor.checkpoint.save_contents='[model,optimizer,extra,hf_model]'     # the last for evaluation
 )
 ROLLOUT=(
     actor_rollout_ref.rollout.name=vllm

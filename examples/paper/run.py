@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from examples.paper.catalogue import rows as rows_of
 from examples.paper.plan import CLUSTER, STEPS, TINY, TINY_LAUNCHER, TRAIN_FILE, Run, plan
 from examples.paper.single_answer import single_answer
 from examples.paper.table import cells, measure, table
+from examples.tiny.launch import reward_settings, versions
 from examples.tiny.supervise import supervise
 from recipe.tw_grpo.command_line import Parser, integer, run_main
 from recipe.tw_grpo.errors import UserError
@@ -47,20 +49,27 @@ def execute(run: Run) -> int:
     log = metrics / f"{len(list(metrics.iterdir())):03d}.jsonl"
     os.environ.update(run.environment() | {"VERL_FILE_LOGGER_PATH": str(log)})
     about = {"estimator": None, "seed": run.seed, "steps": run.steps, "command": run.shell()}
-    accuracy = [o.rpartition("=")[2] for o in run.row.overrides if "reward_kwargs.accuracy=" in o]
-    about |= {"reward_kwargs": {"accuracy": accuracy[-1]}} if accuracy else {}
+    about |= {"reward_kwargs": reward_settings(run.command()), "versions": versions()}
     write(run.folder / "run.json", json.dumps(about, indent=1) + "\n")
     return supervise(run.command(), log=run.folder / "train.log", metrics=log, steps=run.steps, patience=7200)
 
 
 def _wait(process: subprocess.Popen) -> int:
-    """Wait; Ctrl-C reaches the process by itself, which then ends cleanly, and the table is not printed."""
+    """Wait for a launch script that cleans up after itself; what stops this process stops it first."""
+
+    def stop(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         return process.wait()
-    except BaseException:
-        process.terminate()
+    except SystemExit:
+        process.terminate()  # Ctrl-C has reached it already; a second signal does no harm
         process.wait()
         raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def write(path: Path, text: str) -> None:

@@ -11,8 +11,10 @@ import argparse
 import json
 import os
 import shlex
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from examples.tiny.supervise import supervise
 from recipe.tw_grpo.command_line import run_main
@@ -30,6 +32,14 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def reward_settings(command: Sequence[str]) -> dict[str, Any]:
+    """What stands under `reward.reward_kwargs` in the overrides of a verl command; the report scores by it."""
+    from omegaconf import OmegaConf  # comes with verl
+
+    given = [word.lstrip("+") for word in command if word.lstrip("+").startswith("reward.reward_kwargs.")]
+    return OmegaConf.to_container(OmegaConf.from_dotlist(given)).get("reward", {}).get("reward_kwargs", {})
 
 
 def prepare(out: Path, identity: dict, steps: int, resume: str) -> int:
@@ -103,6 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
         "steps": options.steps,
         "command": shlex.join(command),
         "tokenizer": options.model,
+        "reward_kwargs": reward_settings(command),
         "versions": versions(),
         "identity": identity,
     }

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The evaluation script with real verl and vLLM: held-out toy worlds, every question once, the trained model's numbers."""
+"""The evaluation script with real verl and vLLM: held-out toy worlds, every question once, numbers of the answers."""
 
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS = 16
 TOY = {"DEVICE": "cpu", "BENCHMARKS": "toy_clevrer", "FRAMES": "", "PIXELS": "", "MAX_PROMPT": "128"}
-TOY |= {"MAX_RESPONSE": "64", "TEMPERATURE": "0.01", "PART": "0"}
+TOY |= {"MAX_RESPONSE": "64", "PART": "0", "PYTHON": sys.executable}
 
 
 def evaluate(model, data, out, **variables):

@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from examples.tiny.launch import prepare
+from examples.tiny.launch import prepare, reward_settings
 from examples.tiny.seeds import response_seed
 from recipe.tw_grpo.errors import UserError
 
@@ -69,6 +69,13 @@ def test_resume_always_needs_something_to_resume(tmp_path):
     make_run(tmp_path / "run", IDENTITY | {"seed": 2}, 4)
     with pytest.raises(UserError, match="other settings"):
         prepare(tmp_path / "run", IDENTITY, 10, "always")
+
+
+def test_the_report_learns_how_rewards_were_given():
+    command = ["python", "-m", "verl", "data.seed=1", "+reward.reward_kwargs.accuracy=fixed"]
+    assert reward_settings(command) == {"accuracy": "fixed"}
+    assert reward_settings([*command, "reward.reward_kwargs.format_weight=0.5"])["format_weight"] == 0.5
+    assert reward_settings(command[:-1]) == {}
 
 
 def supervised(tmp_path, script, steps=3):
