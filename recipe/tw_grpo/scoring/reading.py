@@ -243,7 +243,9 @@ def _lmms_eval(record: dict[str, Any], where: str, line: int) -> Iterator[Sample
             truth=_optional_text(record, "target", where),
             options=_options(listed, where),
             untagged=False,
-            recorded=float(ours["soft_acc"]) if "soft_acc" in ours else None,
+            recorded=float(own["score"])
+            if isinstance(own := record.get("soft_acc"), dict) and len(answers) == 1
+            else None,
             fields=fields,
             line=line,
         )
