@@ -143,11 +143,18 @@ def test_lmms_eval_samples(tmp_path):
             "input": "Q\nA. x\nB. y",
         },
         {"doc_id": 2, "target": "B", "resps": [["B", "A"]], "doc_hash": "z"},
+        {
+            "doc_id": 3,
+            "target": "A",
+            "resps": "<think>so</think><answer>A</answer>",
+            "filtered_resps": "<answer>A</answer>",
+        },
         {"doc_id": 1, "target": "B", "filtered_resps": ["<answer>A</answer>"], "doc_hash": "y"},
     ]
     log = read_log(write(tmp_path / "samples.jsonl", records))
     s = summarize(log, "tolerant")
-    assert (log.form, s["n"], s["correct"], s["soft_acc"], s["duplicates"]) == ("lmms-eval", 4, 1, 1.5 / 4, 1)
+    assert (log.form, s["n"], s["correct"], s["soft_acc"], s["duplicates"]) == ("lmms-eval", 5, 2, 2.5 / 5, 1)
+    assert s["format"] == 1 / 5  # the thoughts, which the filter took away, are found again
     assert log.samples[0].video == "v.mp4" and s["recorded"] == {"compared": 1, "differ": 0}
 
 

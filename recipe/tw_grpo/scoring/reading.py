@@ -220,10 +220,11 @@ def _verl(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
 
 
 def _lmms_eval(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
-    answers = record.get("filtered_resps", record.get("resps"))
-    while isinstance(answers, list) and len(answers) == 1:  # [[text]] or [text] by version
-        answers = answers[0]
-    answers = answers if isinstance(answers, list) else [answers]
+    answers = _flat(record.get("filtered_resps", record.get("resps")))
+    whole = _flat(record.get("resps", []))
+    if len(whole) == len(answers):  # its filter takes the thoughts away, and their tags belong to the format
+        pairs = zip(whole, answers, strict=True)
+        answers = [w if isinstance(w, str) and w.strip().endswith(str(f).strip()) else f for w, f in pairs]
     doc = record["doc"] if isinstance(record.get("doc"), dict) else {}
     # What a task's process_results returned stands beside the rest; ours puts video and category there.
     ours = next((v for v in record.values() if isinstance(v, dict) and "video" in v and v is not doc), {})
@@ -249,6 +250,13 @@ def _lmms_eval(record: dict[str, Any], where: str, line: int) -> Iterator[Sample
             fields=fields,
             line=line,
         )
+
+
+def _flat(answers: Any) -> list[Any]:
+    """The responses of one sample, which lmms-eval writes as [[text]], [text] or text by version."""
+    while isinstance(answers, list) and len(answers) == 1:
+        answers = answers[0]
+    return answers if isinstance(answers, list) else [answers]
 
 
 def _generic(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
