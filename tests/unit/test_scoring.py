@@ -131,6 +131,38 @@ def test_verl_dumps_keep_every_response_of_a_group(tmp_path):
     assert s["recorded"] == {"compared": 4, "differ": 0}
 
 
+def test_verl_dumps_are_clustered_and_told_apart_by_video(tmp_path):
+    """Our reward manager names the video: beside the scores in validation, within "reward" in rollouts of TW-GRPO."""
+    in_validation = [verl(f"u_{i}_0", "A", "A", video=f"v{i}", soft_acc=1.0, reward=1.0) for i in (1, 2)]
+    in_rollouts = [verl(f"u_{i}_0", "A", "A", reward={"video": f"v{i}", "soft_acc": 1.0}) for i in (1, 2)]
+    for name, rows in (("validation", in_validation), ("rollouts", in_rollouts)):
+        log = read_log(write(tmp_path / f"{name}.jsonl", rows))
+        assert [sample.video for sample in log.samples] == ["v1", "v2"]
+        assert len({sample.key.partition("#")[0] for sample in log.samples}) == 2
+        assert summarize(log, "tolerant")["recorded"] == {"compared": 2, "differ": 0}
+
+
+def test_truths_that_are_texts_of_options(tmp_path):
+    rows = [
+        {"id": 1, "response": "B", "truth": "No", "options": ["Yes", "No"]},
+        {"id": 2, "response": "no", "truth": "B", "options": ["Yes", "No"]},
+        {"id": 3, "response": "no", "truth": "perhaps", "options": ["Yes", "No"]},
+    ]
+    s = summarize(read_log(write(tmp_path / "log.jsonl", rows)), "tolerant")
+    assert (s["n"], s["correct"], s["without_truth"]) == (2, 2, 1)
+
+
+def test_one_object_over_many_lines(tmp_path):
+    """lmms-eval's samples until 0.2."""
+    logs = [
+        {"doc_id": i, "doc": {"video": "v"}, "target": "A", "resps": [["A"]], "filtered_resps": ["A"]} for i in (0, 1)
+    ]
+    path = tmp_path / "samples.json"
+    path.write_text(json.dumps({"args": {}, "logs": logs}, indent=1))
+    s = summarize(read_log(path), "tolerant")
+    assert (s["form"], s["n"], s["correct"], s["videos"], s["unreadable"]) == ("lmms-eval", 2, 2, 1, 0)
+
+
 def test_lmms_eval_samples(tmp_path):
     about = {"video": "v.mp4", "kind": "multi", "question": "What?", "options": ["red", "blue"], "pred": ["A"]}
     records = [

@@ -64,10 +64,10 @@ GOOD = "<think>x</think><answer>A</answer>"
 
 
 def test_score_and_parts(tokenizer):
-    assert score(tokenizer, GOOD) == {
-        "reward_score": 1.5,
-        "reward_extra_info": {"score": 1.5, "acc": 0.0, "soft_acc": 0.5, "format": 1.0, "pred": "A", "n_right": 2},
-    }
+    parts = {"score": 1.5, "acc": 0.0, "soft_acc": 0.5, "format": 1.0, "pred": "A", "n_right": 2}
+    assert score(tokenizer, GOOD) == {"reward_score": 1.5, "reward_extra_info": parts | {"video": ""}}
+    named = score(tokenizer, GOOD, extra={"video": "video_1.mp4"})  # for the scorer's clusters
+    assert named["reward_extra_info"] == parts | {"video": "video_1.mp4"}
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_records_without_options(tokenizer, extra):
     assert score(tokenizer, GOOD, extra=extra)["reward_score"] == 1.5
 
 
-ZERO = {"score": 0.0, "acc": 0.0, "soft_acc": 0.0, "format": 0.0, "pred": "", "n_right": 0}
+ZERO = {"score": 0.0, "acc": 0.0, "soft_acc": 0.0, "format": 0.0, "pred": "", "n_right": 0, "video": ""}
 
 
 @pytest.mark.parametrize(
