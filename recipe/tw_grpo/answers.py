@@ -25,15 +25,15 @@ _FILLERS = frozenset("final answer answers option options choice choices the is 
 _AND = frozenset(["and", "和", "与", "及"])
 _DOUBT = frozenset("or nor not no neither either wrong incorrect maybe perhaps but except unless".split())
 _PUNCTUATION = frozenset(",;:.()[]{}*\"'`&+-!<>_$\\、。·•")
-# The public pattern without its bound; more letters than that would only cost time.
+# The public code's pattern; it has no bound, but more letters than that would only cost time.
 _STRICT_UNTAGGED = re.compile(r"(?:answer|Answer|ANSWER)[:\s]+([A-Z](?:\s*,\s*[A-Z]){0,2000})")
 _CLEAN = re.compile(r"[A-Z](?:\s*,\s*[A-Z])*")
 _RANGE = re.compile(r"\b[A-Za-z][ \t]*(?:-|\.{2,})[ \t]*[A-Za-z]\b")  # "A-C" may mean A to C or A and C
 _LEAD = re.compile(r"(?:(?:the|final|correct|answers?|options?|choices?|is|are)\b[\s:]*)+", re.IGNORECASE)
 _OR_LETTER = re.compile(r"\bor\s+\(?[A-Z][).:]")
-_STRAY_TAG = re.compile(r"</?\s*[A-Za-z]{2,10}\s*>|<\s*/?\s*[A-Za-z]*\s*$")  # "C</option>", or cut off: "C</answ"
+_STRAY_TAG = re.compile(r"</?\s*[A-Za-z]{2,10}\s*>|<\s*(?:/\s*)?(?:[A-Za-z]+\s*)?$")  # "C</option>", or cut: "C</answ"
 _LOOSE_OPENING = re.compile(r"<\s*answer\s*>", re.IGNORECASE)
-# No two neighbouring \s*: they would try every way to share a run of blanks, quadratic in a hostile text.
+# No two neighbouring \s* here or above: they would try every way to share a run of blanks, quadratic in a hostile text.
 _MARKER = re.compile(r"(?:answers?|答案)\s*(?:(?:is|are)\s*)?[:：]|(?:answers?)\s+(?:is|are)\b|答案是", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]+|[^A-Za-z\s]")
 _LETTERED = re.compile(r"(?:^|(?<=[\s,;]))\(?([A-Z])(?:\)|[.:](?=\s))")
@@ -121,7 +121,9 @@ def _strict_answer(text: str) -> str:
 
 def _last_tagged(text: str) -> str | None:
     """Content of the last `<answer>` with something in it; "" when all are empty, None when there is none."""
-    lower = text.lower() if len(text.lower()) == len(text) else text  # a few characters change length in lower case
+    lower = text.lower()
+    if len(lower) != len(text):  # a few characters change length in lower case
+        lower = text
     found = None
     end = len(text)
     for _ in range(_MOST_TAGS):
