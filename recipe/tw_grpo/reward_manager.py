@@ -28,7 +28,11 @@ class MultiAnswerRewardManager(RewardManagerBase):
         self.settings = RewardConfig.from_mapping(config.reward.get("reward_kwargs"))
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
-        """Reward of one response: {"reward_score": float, "reward_extra_info": the dict of `score_response`}."""
+        """Reward of one response: {"reward_score": float, "reward_extra_info": `score_response` and "video"}.
+
+        The video's name ("" if the record has none) goes into verl's dumps with the rest, so that intervals over them
+        can be clustered by it and two dumps be paired.
+        """
         item = data[-1]  # of a response in several outputs the last one holds the answer
         ids = item.batch["responses"]
         ids = ids[: int(item.batch["attention_mask"][-ids.shape[-1] :].sum())]
@@ -48,4 +52,5 @@ class MultiAnswerRewardManager(RewardManagerBase):
             )
             parts = {"score": 0.0, "acc": 0.0, "soft_acc": 0.0, "format": 0.0, "pred": "", "n_right": 0}
             parts |= by_kind(parts)
-        return {"reward_score": parts["score"], "reward_extra_info": parts}
+        video = extra.get("video") if isinstance(extra, Mapping) else None
+        return {"reward_score": parts["score"], "reward_extra_info": parts | {"video": str(video or "")}}

@@ -65,11 +65,11 @@ GOOD = "<think>x</think><answer>A</answer>"
 
 
 def test_score_and_parts(tokenizer):
-    assert score(tokenizer, GOOD) == {
-        "reward_score": 1.5,
-        "reward_extra_info": {"score": 1.5, "acc": 0.0, "soft_acc": 0.5, "format": 1.0, "pred": "A", "n_right": 2}
-        | {"single_acc": None, "single_soft_acc": None, "multi_acc": 0.0, "multi_soft_acc": 0.5},
-    }
+    parts = {"score": 1.5, "acc": 0.0, "soft_acc": 0.5, "format": 1.0, "pred": "A", "n_right": 2}
+    parts |= {"single_acc": None, "single_soft_acc": None, "multi_acc": 0.0, "multi_soft_acc": 0.5}
+    assert score(tokenizer, GOOD) == {"reward_score": 1.5, "reward_extra_info": parts | {"video": ""}}
+    named = score(tokenizer, GOOD, extra={"video": "video_1.mp4"})  # for the scorer's clusters
+    assert named["reward_extra_info"] == parts | {"video": "video_1.mp4"}
 
 
 def test_validation_means_by_kind_of_question(tokenizer):
@@ -128,7 +128,7 @@ def test_records_without_options(tokenizer, extra):
 
 
 ZERO = {"score": 0.0, "acc": 0.0, "soft_acc": 0.0, "format": 0.0, "pred": "", "n_right": 0}
-ZERO |= {"single_acc": None, "single_soft_acc": None, "multi_acc": None, "multi_soft_acc": None}
+ZERO |= {"single_acc": None, "single_soft_acc": None, "multi_acc": None, "multi_soft_acc": None, "video": ""}
 
 
 @pytest.mark.parametrize(

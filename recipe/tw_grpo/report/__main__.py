@@ -13,6 +13,7 @@ from typing import Any
 from recipe.tw_grpo.command_line import Parser, run_main
 from recipe.tw_grpo.report.reading import PARTS, read_run
 from recipe.tw_grpo.report.run_report import REPORT, per_step, summarize, write_summary
+from recipe.tw_grpo.tables import print_table
 
 COMPARISON = "compare.png"
 
@@ -66,9 +67,9 @@ def report(folder: Path) -> None:
                 _interval(summary[f"{part}_rise_interval"]),
             ]
         )
-    _table(rows, f"{summary['estimator']}, seed {summary['seed']}, {_steps(summary)} steps")
+    print_table(rows, f"{summary['estimator']}, seed {summary['seed']}, {_steps(summary)} steps")
     print()
-    _table([["", "whole run"], *([name, value] for name, value in _whole_run(summary))])
+    print_table([["", "whole run"], *([name, value] for name, value in _whole_run(summary))])
     print()
     if summary["best_constant_answer"]:
         print(f"best constant answer (format right, never looking at the video): {summary['best_constant_answer']}")
@@ -105,7 +106,7 @@ def compare(folders: Sequence[Path]) -> None:
         columns = columns or [[name] for name, _ in column]
         for row, (_, value) in zip(columns, column, strict=True):
             row.append(value)
-    _table(columns)
+    print_table(columns)
     print(f"\nreport: {target}")
 
 
@@ -140,34 +141,6 @@ def _interval(interval: list[float] | None) -> str:
 def _notes(notes: Sequence[str]) -> None:
     for note in notes:
         print(f"tw_grpo: note: {' '.join(note.split())}", file=sys.stderr, flush=True)
-
-
-def _table(rows: list[list[str]], title: str | None = None) -> None:
-    """Print rows, the first being the head: with rich on a terminal that has it, else aligned plain text."""
-    if sys.stdout.isatty():
-        try:
-            from rich.console import Console
-            from rich.table import Table
-            from rich.text import Text
-        except ImportError:
-            pass
-        else:
-            table = Table(title=title and Text(title), title_justify="left")
-            for i, name in enumerate(rows[0]):
-                table.add_column(Text(name), justify="right" if i else "left")
-            for row in rows[1:]:
-                table.add_row(*map(Text, row))
-            Console().print(table)
-            return
-    if title:
-        print(title)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = [
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip())
 
 
 def main(argv: Sequence[str] | None = None) -> None:

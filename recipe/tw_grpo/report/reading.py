@@ -20,13 +20,12 @@ import numpy as np
 from recipe.tw_grpo.answers import parse_answer
 from recipe.tw_grpo.config import RewardConfig
 from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.options import LETTERS, listed_options
 from recipe.tw_grpo.reward import score_response
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 PARTS = ("reward", "soft_acc", "acc", "format", "response_length")
 
 _PLACEHOLDER = re.compile(r"pad[0-9a-f]{32}_")  # rows verl adds to fill a batch; nobody answered anything there
-_OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.):](?=\s)")
 
 
 @dataclasses.dataclass(slots=True)
@@ -202,7 +201,7 @@ def _response(run: Run, step: int, record: dict[str, Any], weights: np.ndarray) 
     truth = parse_answer(text) if isinstance(text, str) else frozenset()
     parts = {"reward": float(record["score"]), "response_length": float(len(ids)) if ids else math.nan}
     if truth:
-        scored = score_response(record["output"], text, config=run.reward)
+        scored = score_response(record["output"], text, listed_options(record["input"]), run.reward)
         parts |= {name: float(scored[name]) for name in ("soft_acc", "acc", "format")}
         parts["recomputed"] = float(scored["score"])
     prompt = (str(record.get("index")), record["input"], str(text))
@@ -219,14 +218,9 @@ def _response(run: Run, step: int, record: dict[str, Any], weights: np.ndarray) 
 
 
 def _count_options(prompt: str, truth: Collection[str]) -> int | None:
-    """How many options a prompt lists, as the longest run "A." "B." "C." …; None unless the right letters are among."""
-    count = 0
-    for match in _OPTION.finditer(prompt):
-        if match.group(1) == "A":
-            count = max(count, 1)
-        elif count and count < len(LETTERS) and match.group(1) == LETTERS[count]:
-            count += 1
-    return count if count > 1 and set(truth) <= set(LETTERS[:count]) else None
+    """How many options a prompt lists; None unless the right letters are among them."""
+    count = len(listed_options(prompt))
+    return count if count and set(truth) <= set(LETTERS[:count]) else None
 
 
 def _weight_map(run: Run, step: int, rows: list[tuple[dict[str, Any], np.ndarray]]) -> WeightMap:

@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from recipe.tw_grpo.report.reading import LETTERS, PARTS, Response, Run
+from recipe.tw_grpo.bootstrap import DRAWS, drawn_means, interval
+from recipe.tw_grpo.options import LETTERS
+from recipe.tw_grpo.report.reading import PARTS, Response, Run
 from recipe.tw_grpo.reward import fixed_reward, soft_reward
 
 REPORT = "report.png"
 
-_FEWEST_PROMPTS = 5  # below that a bootstrap over prompts says nothing
 _MOST_LETTERS = 8  # sets of letters tried as constant answers: 2 ** 8
 
 
@@ -76,9 +77,7 @@ def _mean(values: list[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def rises(
-    run: Run, *, draws: int = 10_000, seed: int = 0
-) -> dict[str, tuple[float, float, tuple[float, float] | None]]:
+def rises(run: Run, *, draws: int = DRAWS, seed: int = 0) -> dict[str, tuple[float, float, tuple[float, float] | None]]:
     """Mean of the first and the last fifth of every part, and a 95 % interval of last - first.
 
     Percentile bootstrap over prompts: all responses to one prompt, early and late, are drawn together, so equal answers
@@ -100,21 +99,13 @@ def rises(
         counts[prompts[response.prompt], late] += ~np.isnan(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         first, last = sums.sum(axis=0) / counts.sum(axis=0)
-        rng = np.random.default_rng(seed)
-        drawn = []
-        for start in range(0, draws, 500):
-            size = min(500, draws - start)
-            chosen = rng.integers(len(prompts), size=(size, len(prompts))) + len(prompts) * np.arange(size)[:, None]
-            times = np.bincount(chosen.ravel(), minlength=chosen.size).reshape(chosen.shape).astype(np.float64)
-            means = np.tensordot(times, sums, axes=1) / np.tensordot(times, counts, axes=1)  # [draws, 2, parts]
-            drawn.append(means[:, 1] - means[:, 0])
-    differences = np.concatenate(drawn)
+    means = drawn_means(sums, counts, draws=draws, seed=seed)  # [draws, first/last, parts]
+    differences = means[:, 1] - means[:, 0]
     result = {}
     for i, name in enumerate(PARTS):
-        enough = len(run.steps) > 1 and (counts[:, :, i] > 0).sum(axis=0).min() >= _FEWEST_PROMPTS
-        known = differences[np.isfinite(differences[:, i]), i]
-        interval = tuple(float(x) for x in np.percentile(known, [2.5, 97.5])) if enough else None
-        result[name] = (float(first[i]), float(last[i]), interval)
+        prompts_of_a_fifth = int((counts[:, :, i] > 0).sum(axis=0).min()) if len(run.steps) > 1 else 0
+        limits = interval(differences[:, i], prompts_of_a_fifth)
+        result[name] = (float(first[i]), float(last[i]), tuple(limits) if limits else None)
     return result
 
 
@@ -175,13 +166,13 @@ def summarize(run: Run) -> dict[str, Any]:
         "groups": len(groups),
         "prompts": len({response.prompt for response in run.responses}),
     }
-    for name, (first, last, interval) in rises(run).items():
+    for name, (first, last, limits) in rises(run).items():
         if math.isnan(first) and name == "response_length":  # logged means, see per_step
             first, last = (_mean(list(series[name][np.isin(series["step"], sorted(w))])) for w in windows)
         key = "reward_mean" if name == "reward" else name
         summary[f"{key}_first_fifth"], summary[f"{key}_last_fifth"] = first, last
         summary[f"{name}_rise"] = last - first
-        summary[f"{name}_rise_interval"] = list(interval) if interval else None
+        summary[f"{name}_rise_interval"] = list(limits) if limits else None
     summary |= {
         "best_constant_reward": constant["rewards"]["best"] if constant else None,
         "best_constant_answer": constant["best"] if constant else None,
