@@ -22,6 +22,7 @@ if not __package__:  # run as a file: find `data_prep` in this clone even when t
 from tqdm import tqdm
 
 from data_prep.prompts import LETTERS, multi_answer_prompt
+from data_prep.provenance import provenance
 from data_prep.records import need
 from data_prep.schema import arrow_schema, build_record, write_parquet
 from data_prep.videos import PAPER_FRAMES, PAPER_PIXELS, SPLITS, TOKEN_PIXELS, check_video, find_video, sampling_options
@@ -252,8 +253,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     lines += [line for line in [official_line(items, indices)] if line]
     lines.append(f"videos: {len(good):,} found, {len(bad):,} missing or broken")
     lines += summary(f"written to {args.output} (split {split})", chosen)
-    arguments = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
-    report = {"arguments": arguments, "summary": lines, "counts": dict(counts), "bad_videos": bad}
+    report = {**provenance(args, [path]), "summary": lines, "counts": dict(counts), "bad_videos": bad}
     write_parquet(records, arrow_schema(sampling), args.output, report)
     print("\n".join(lines))
     return 0
