@@ -3,7 +3,8 @@
 
 A logistic regression on what a policy sees of a record besides those words: the number of options, their words,
 lengths, places, casing and punctuation, the casing and punctuation of the question, the clip. Right answers are not
-seen by a policy, so they are not used. It prints the area under the ROC curve of five-fold cross-validation: 0.5 is chance.
+seen by a policy, so they are not used. It prints the area under the ROC curve of five-fold cross-validation; 0.5 is
+chance.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inverted questions as a text to read one by one, and the share a reader called right.
 
-`python -m data_prep.inversion.review --annotations F --style S --output S.md` writes them; the reader's verdicts are kept
-in docs/review/S.csv (id, verdict, remark; no text of the data set), and `--verdicts` counts them and checks that they
-are about the questions this command writes.
+`python -m data_prep.inversion.review --annotations F --style S --output S.md` writes them; the reader's verdicts are
+kept in docs/review/S.csv (id, verdict, remark; no text of the data set), and `--verdicts` counts them and checks that
+they are about the questions this command writes.
 """
 
 from __future__ import annotations
