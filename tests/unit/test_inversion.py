@@ -320,14 +320,18 @@ def test_coverage_on_real_questions():
 
 
 @needs_real
-@pytest.mark.parametrize("style, on_invalid", [("exclusion", None), ("grammatical", "drop"), ("paper", None)])
-def test_the_verdicts_are_about_the_questions_that_are_written(style, on_invalid, tmp_path):
+@pytest.mark.parametrize(
+    "name, on_invalid, seed",
+    [("exclusion", None, 0), ("exclusion_1", None, 1), ("grammatical", "drop", 0), ("paper", None, 0)],
+)
+def test_the_verdicts_are_about_the_questions_that_are_written(name, on_invalid, seed, tmp_path):
+    style = name.removesuffix("_1")
     questions, _ = nextgqa.read(REAL / "nextgqa_val_1200.json")
-    policy = Policy.of_style(style, probability=1.0, on_invalid=on_invalid)
+    policy = Policy.of_style(style, probability=1.0, on_invalid=on_invalid, seed=seed)
     pairs = list(chosen(questions, policy, 200))
-    path = ROOT / "docs" / "review" / f"{style}.csv"
+    path = ROOT / "docs" / "review" / f"{name}.csv"
     counts = count_verdicts(path, pairs)
-    assert sum(counts.values()) == 200 and (style == "paper" or counts["right"] >= 195)
+    assert sum(counts.values()) == 200 and (style == "paper" or counts["wrong"] == 0)
     assert listing(pairs).count("\n   * **") == 200
     rows = list(csv.reader(path.open()))
     (tmp_path / "other.csv").write_text("\n".join(",".join(row) for row in rows[:-1]))
