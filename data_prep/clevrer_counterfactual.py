@@ -198,7 +198,11 @@ def official_line(items: list[Item], indices: set[int]) -> str | None:
 
 def build_parser() -> Parser:
     """The command line."""
-    parser = Parser(description="CLEVRER counterfactual questions -> parquet for verl.")
+    parser = Parser(
+        description="CLEVRER counterfactual questions -> parquet for verl.",
+        epilog="example: python data_prep/clevrer_counterfactual.py --annotations CLEVRER --split train --limit 1000 "
+        "--double --output data/clevrer_train.parquet",
+    )
     add = parser.add_argument
     add("--annotations", type=Path, required=True, help="json of a split, or the folder of the data set")
     add("--video-root", type=Path, help="folder of the videos, flat or CLEVRER's; default: the data set's folder")
