@@ -60,14 +60,18 @@ def list_grid() -> int:
     """The multiple of pixels that qwen-vl-utils brings the sides of LISTED frames to: 28 as for videos, or 56.
 
     Up to 0.0.14 fetch_video hands fetch_image a doubled patch size (QwenLM/Qwen3-VL issue 1833). Asked, not looked up:
-    two pictures of 84 x 84 come back unchanged or not.
+    two pictures of 84 x 84 come back with the same pixels or not.
     """
+    import numpy as np
+    import torch
     from PIL import Image
 
     side = 3 * PATCH_PIXELS
-    pictures = [Image.new("RGB", (side, side))] * 2
+    pixels = (np.arange(side * side * 3) * 7919 % 251).astype(np.uint8).reshape(side, side, 3)  # noise
+    pictures = [Image.fromarray(pixels)] * 2
     video = qwen().fetch_video({"video": pictures, "min_pixels": side * side, "max_pixels": side * side})
-    return PATCH_PIXELS if tuple(video.shape[-2:]) == (side, side) else 2 * PATCH_PIXELS
+    same = video.shape[-2:] == (side, side) and torch.equal(video[0].byte(), torch.from_numpy(pixels).permute(2, 0, 1))
+    return PATCH_PIXELS if same else 2 * PATCH_PIXELS
 
 
 @lru_cache(maxsize=1)
