@@ -70,9 +70,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def check_rows(
     rows: Sequence[Row], decode: bool, limit: int | None, count_tokens: Callable[[Row], int] | None
 ) -> tuple[Problems, list[int]]:
-    """Problems of all rows, and prompt lengths in tokens (empty without `count_tokens`)."""
+    """Problems of all rows, and prompt lengths in tokens (empty without `count_tokens`).
+
+    The same prompt and video twice is no problem (benchmarks repeat questions), unless the right answers differ.
+    """
     problems, lengths = Problems(), []
-    seen: dict[Any, int] = {}
+    answers: dict[Any, int] = {}
     checked: dict[str, str | None] = {}
     for number, row in enumerate(tqdm(rows, desc="records", unit="record", disable=None)):
         where = name_of(number, row)
@@ -84,11 +87,9 @@ def check_rows(
             checked[key] = check_video_entry(entry, decode)
         if checked[key]:
             problems.add("video", where, checked[key])
-        # The same question twice counts twice in every average; a set and its inversion may share an id.
-        same = (row["data_source"], prompt_of(row), key)
-        if same in seen:
-            problems.add("duplicate", where, f"same prompt and video as record {seen[same]}")
-        seen.setdefault(same, number)
+        first = answers.setdefault((prompt_of(row), key), number)
+        if right_letters(rows[first]) != right_letters(row):
+            problems.add("contradiction", where, f"same prompt and video as record {first}, another ground truth")
         if count_tokens is not None and not checked[key]:
             try:
                 lengths.append(count_tokens(row))
@@ -117,6 +118,9 @@ def statistics_lines(rows: Sequence[Row], lengths: Sequence[int]) -> list[str]:
         f"right letters: {_shares(letters, LETTERS)}",
         f"words in a question: least {words[0]}, median {median(words):g}, most {words[-1]}",
     ]
+    repeated = len(rows) - len({(prompt_of(row), repr(entry_of(row))) for row in rows})
+    if repeated:
+        lines.append(f"repeated: {repeated:,} records have the prompt and video of an earlier one")
     if any(info.get("inverted") for info in infos):
         styles = Counter(info.get("style") if info.get("inverted") else "not inverted" for info in infos)
         lines.append(f"inverted: {_shares(styles)}")

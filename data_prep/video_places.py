@@ -12,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from data_prep.video_folder import SUFFIXES
 from data_prep.videos import check_video
 from recipe.tw_grpo.errors import UserError
 
-SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov")
 PICTURES = (".jpg", ".jpeg", ".png")
 FRAME_FOLDER_FPS = 3.0  # MVBench's README: its TVQA frames are taken at 3 a second
 

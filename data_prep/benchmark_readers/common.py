@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_prep.inversion.lettered import text_of
 from data_prep.prompts import LETTERS
 from data_prep.records import need
 from recipe.tw_grpo.errors import UserError
@@ -106,14 +107,6 @@ def _check_columns(path: Path, found: Sequence[str], columns: Sequence[str]) -> 
     if missing:
         hint = "; is its delimiter a comma?" if path.suffix == ".csv" and len(found) < 2 else ""
         raise UserError(f"{path}: column {missing[0]!r} is missing (found {', '.join(map(ascii, found))[:90]}){hint}")
-
-
-def text_of(record: Any, key: str, where: str) -> str:
-    """`record[key]`: a text that is not blank, without blanks at its ends (files have them by accident)."""
-    text = need(record, key, str, where).strip()
-    if not text:
-        raise UserError(f"{where}: {key!r} is empty")
-    return text
 
 
 def id_of(record: Any, keys: Sequence[str], where: str) -> str:

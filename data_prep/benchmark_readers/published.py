@@ -23,16 +23,15 @@ from data_prep.benchmark_readers.common import (
     read_records,
     records_of,
     text_of,
-    text_position,
-    text_positions,
 )
+from data_prep.inversion import nextgqa
 from data_prep.prompts import LETTERS
 from data_prep.records import need
+from data_prep.video_folder import read_map
 from data_prep.videos import clevrer_path
 from recipe.tw_grpo.errors import UserError
 
 VIDEOMME_COLUMNS = ("videoID", "question_id", "question", "options", "answer")
-NEXT_COLUMNS = ("question", "answer", "qid", "a0", "a1", "a2", "a3", "a4")
 NEXT_MAP = "map_vid_vidorID.json"
 
 
@@ -76,31 +75,14 @@ def _videomme_record(record: Any, where: str) -> Question:
 
 
 def read_nextgqa(path: Path) -> Reading:
-    """NExT-GQA's test.csv (answer: a text) or NExT-QA's (answer: 0 to 4); folders by the map beside it, if it is."""
-    rows = load_table(path, NEXT_COLUMNS)
+    """NExT-GQA's test.csv and NExT-QA's, by the reader of the inversion; folders by the map, if it lies beside it."""
     beside = path.with_name(NEXT_MAP)
-    folders = load_json(beside) if beside.is_file() else {}
-    if not isinstance(folders, dict):
-        raise UserError(f"{beside}: expected an object, found {type(folders).__name__}")
-    reading = read_records(path, rows, lambda row, where: _next_record(row, where, folders))
-    reading.inputs += [beside] if beside.is_file() else []
-    return reading
-
-
-def _next_record(row: Any, where: str, folders: dict[str, Any]) -> Question:
-    video = id_of(row, ["video_id", "video"], where)
-    question_id = f"{video}_{id_of(row, ['qid'], where)}"
-    where = f"{where} (id {ascii(question_id)[1:-1]:.40})"
-    options = plain_options([row[f"a{i}"] for i in range(5)], where, "a")
-    answer = id_of(row, ["answer"], where)
-    if answer not in ("0", "1", "2", "3", "4"):
-        right = text_position(answer, options, where)
-    elif text_positions(answer, options) in ([], [int(answer)]):
-        right = (int(answer),)
-    else:
-        raise UserError(f"{where}: 'answer' {answer} is an index and the text of another option")
-    place = f"{need(folders, video, str, NEXT_MAP)}.mp4" if video in folders else f"{video}.mp4"
-    return Question(where, question_id, video, place, text_of(row, "question", where), options, right)
+    folders = read_map(beside) if beside.is_file() else {}
+    questions = [
+        Question(q.where, q.question_id, q.scene, f"{folders.get(q.video, q.video)}.mp4", q.text, q.options, (q.right,))
+        for q in nextgqa.read(path)[0]
+    ]
+    return Reading(questions, {}, [path, beside] if folders else [path])
 
 
 def read_clevrer(path: Path) -> Reading:
