@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Can anything but the words of the question tell whether a record was inverted? `python -m data_prep.leak_test FILE…`
 
-A logistic regression on what a policy sees of a record besides those words: the number of options, their lengths, places,
-casing and punctuation, the casing and punctuation of the question, the clip. Right answers are not seen, so not used.
-It prints the area under the ROC curve of five-fold cross-validation: 0.5 is chance.
+A logistic regression on what a policy sees of a record besides those words: the number of options, their words,
+lengths, places, casing and punctuation, the casing and punctuation of the question, the clip. Right answers are not
+seen by a policy, so they are not used. It prints the area under the ROC curve of five-fold cross-validation; 0.5 is
+chance.
 """
 
 from __future__ import annotations
@@ -103,16 +104,17 @@ def leak(rows: Sequence[Mapping[str, Any]], seed: int = 0) -> tuple[float, float
     """
     labels = np.array([float(row["extra_info"]["inverted"]) for row in rows])
     if min(labels.sum(), (1 - labels).sum()) < 50:
-        raise UserError(
-            f"{int(labels.sum())} of {len(labels)} records are inverted; at least 50 of each kind are needed"
-        )
+        raise UserError(f"{int(labels.sum())} of {len(labels)} records are inverted; 50 of each kind are needed")
     features = np.array([visible(row) for row in rows])
     return area(held_out_scores(features, labels, [row["extra_info"]["scene"] for row in rows], seed), labels)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print one line per file."""
-    parser = Parser(description=(__doc__ or "").splitlines()[0])
+    parser = Parser(
+        description=(__doc__ or "").splitlines()[0],
+        epilog="example: python -m data_prep.leak_test default.parquet paper.parquet",
+    )
     parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     parser.add_argument("files", type=Path, nargs="+", help="parquet files of qai_nextgqa.py or qai_star.py")
     parser.add_argument("--seed", type=int, default=0, help="of the folds")
@@ -125,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"{path}: not a parquet file of these scripts ({problem!a:.80})") from None
         except UserError as problem:
             raise UserError(f"{path}: {problem}") from None
-        verdict = "chance" if abs(value - 0.5) < 2 * error else "LEAKS" if value > 0.5 else "below chance"
+        verdict = "no better than chance" if value < 0.5 + 2 * error else "LEAKS"
         print(f"{path}: AUC {value:.3f} +- {error:.3f} on {len(rows):,} records: {verdict}")
     return 0
 

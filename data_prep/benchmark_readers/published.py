@@ -101,6 +101,7 @@ def read_clevrer(path: Path) -> Reading:
             item.right,
         )
         for item in items
+        if item.right
     ]
     reasons = {"not counterfactual": "other types", "without a right choice": "without a right choice"}
     left_out = {reason: counts[name] for reason, name in reasons.items() if counts[name]}

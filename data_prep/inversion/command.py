@@ -22,22 +22,11 @@ from data_prep.provenance import provenance
 from data_prep.schema import arrow_schema, build_record, write_parquet
 from data_prep.video_folder import VideoFolder, check_clip, read_map
 from data_prep.videos import PAPER_FRAMES, PAPER_PIXELS, SPLITS, TOKEN_PIXELS, sampling_options
-from recipe.tw_grpo.command_line import Parser, integer
+from recipe.tw_grpo.command_line import Parser, integer, probability
 from recipe.tw_grpo.errors import UserError
 
 Reader = Callable[[Path], tuple[list[Question], int]]
 _OVERLAPS_SHOWN = 200
-
-
-def probability(text: str) -> float:
-    """An argparse type: a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value
 
 
 def leak_set(text: str) -> frozenset[str]:

@@ -31,7 +31,7 @@ LEAKS = {
     "case": "an inverted question is written in lower case",
 }
 # How often, where there are options enough, the once right option is left out of an inverted record.
-_TRUTH_AWAY = 0.25
+_TRUTH_AWAY = 0.5
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ question the table does not fit is not returned, so it can never be inverted wit
 
 from __future__ import annotations
 
-from data_prep.inversion.question import COUNT, DENIES, NEGATIVE_ALREADY, YES_NO, Negation
+from data_prep.inversion.question import COUNT, DENIES, MAY_DENY, NEGATIVE_ALREADY, YES_NO, Negation
 from data_prep.inversion.words import CONTRACTED, DO, NEGATIVE, SUBORDINATE
 
 # What stands second in a question, per data set.
@@ -17,6 +17,8 @@ _SECOND_WORD = {
 }
 # What a question begins with.
 _BEGINNING = {"star": {"what will": "what won't", "what happened": "what didn't happen"}, "nextgqa": {}}
+
+_REACTIONS = frozenset("react reacted reacts respond responded feel feeling interact behave".split())
 
 
 def negate(text: str, dataset: str = "nextgqa") -> Negation | None:
@@ -59,4 +61,6 @@ def problem(first: str, second: str, rest: list[str]) -> str:
         return DENIES
     if first == "how" and second in ("many", "much", "old", "long", "often", "far", "tall", "big", "high"):
         return COUNT
+    if first == "how":  # of a reaction or a feeling one may ask which it was not; of a deed it sounds as if it failed
+        return "" if not _REACTIONS.isdisjoint(rest) else MAY_DENY
     return YES_NO if first in DO or first in CONTRACTED else ""

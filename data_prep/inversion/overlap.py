@@ -76,7 +76,7 @@ class _Tells(dict):
         word = written.lower().strip(string.punctuation)
         stem = _SYNONYM.get(word) or _stem(word)
         stem = _SYNONYM.get(stem, stem)
-        self[written] = "" if stem in _EMPTY else stem
+        self[written] = "" if word in _EMPTY or stem in _EMPTY else stem
         return self[written]
 
 

@@ -28,6 +28,7 @@ class Negation(NamedTuple):
 
 
 DENIES = "denies the event"  # "why didn't he fall" where he fell
+MAY_DENY = "may deny the event"  # "how didn't he get down" where he got down
 COUNT = "asks for a number"
 YES_NO = "asks for yes or no"
 NEGATIVE_ALREADY = "is negative already"
