@@ -20,6 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import psutil
 from tqdm import tqdm
 
 from data_prep.video_places import FRAME_FOLDER_FPS, picture_files
@@ -228,7 +229,7 @@ def remove_leftovers(folder: Path) -> None:
     """Delete what processes that no longer run left half-done below `folder`."""
     for part in folder.glob("*/.*.part"):
         pid = part.name.split(".")[-2]
-        if not pid.isdigit() or not os.path.exists(f"/proc/{pid}") or int(pid) == os.getpid():
+        if not pid.isdigit() or not psutil.pid_exists(int(pid)) or int(pid) == os.getpid():
             shutil.rmtree(part, ignore_errors=True)
 
 
