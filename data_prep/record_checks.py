@@ -76,25 +76,21 @@ def check_text(row: Row) -> Iterator[tuple[str, str]]:
     prompt, options, letters = prompt_of(row), options_of(row), right_letters(row)
     if prompt.count(VIDEO_TAG) != 1 or sum(prompt.count(tag) for tag in MEDIA_TAGS) != 1:
         yield "video tag", f"the prompt must hold {VIDEO_TAG} once and no other tag"
+    lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
+    unseen = [line for line in lines if f"\n{line}\n" not in f"{prompt}\n"]
     if not options or not all(option.strip() for option in options):
         yield "options", "there are none, or an empty one"
-    missing = [
-        letter for letter, option in zip(LETTERS, options, strict=False) if f"\n{letter}. {option}" not in prompt
-    ]
-    if missing:
-        yield "letters", f"option {missing[0]} of extra_info is not in the prompt with its letter"
+    elif unseen:
+        yield "letters", f"the prompt has no line {unseen[0]!a:.60}"
     allowed = LETTERS[: len(options)]
     if not set(letters) <= set(allowed):
         yield "ground truth", f"{','.join(letters)!a:.40} is not among the options {allowed}"
     elif letters != sorted(set(letters)):
         yield "ground truth", f"{','.join(letters)!a:.40} has a letter twice or out of order"
-    kind = (row.get("extra_info") or {}).get("kind")
-    if kind not in (None, "single" if len(letters) == 1 else "multi"):
-        yield "kind", f"{kind!a:.20} does not fit the ground truth {','.join(letters)!a:.40}"
-    if len(set(options)) < len(options) and len({options[allowed.index(x)] for x in letters if x in allowed}) < len(
-        letters
-    ):
+    elif len({options[allowed.index(letter)] for letter in letters}) < len(letters):
         yield "equal options", "two right options have the same text"
+    elif (row.get("extra_info") or {}).get("kind") not in (None, "single" if len(letters) == 1 else "multi"):
+        yield "kind", f"{row['extra_info']['kind']!a:.20} does not fit the ground truth {','.join(letters)!a:.40}"
 
 
 def entry_of(row: Row) -> dict[str, Any] | None:
