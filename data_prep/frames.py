@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -143,19 +142,21 @@ def resized_frames(video: Any, entry: Mapping[str, Any], grid: int) -> Any:
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.functional import resize
 
-    height, width = video.shape[-2:]
-    if "resized_height" in entry:
-        size = entry["resized_height"], entry["resized_width"]
-    else:
-        size = qwen().smart_resize(
-            height, width, factor=grid, min_pixels=entry["min_pixels"], max_pixels=entry["max_pixels"]
-        )
+    size = size_for(entry, video, grid)
     if min(size) < grid or any(side % grid for side in size):
         raise UserError(
             f"video {entry['video']}: frames of {size[0]}x{size[1]} pixels cannot be listed, the installed "
             f"qwen-vl-utils wants multiples of {grid}; change --resized-height/--resized-width or --max-pixels"
         )
     return resize(video, list(size), interpolation=InterpolationMode.BICUBIC, antialias=True)
+
+
+def size_for(entry: Mapping[str, Any], video: Any, factor: int) -> tuple[int, int]:
+    """(height, width) that qwen-vl-utils would bring `video` to if sides had to be multiples of `factor`."""
+    if "resized_height" in entry:
+        return entry["resized_height"], entry["resized_width"]
+    limits = {"min_pixels": entry["min_pixels"], "max_pixels": entry["max_pixels"]}
+    return qwen().smart_resize(*video.shape[-2:], factor=factor, **limits)
 
 
 def clip_name(entry: Mapping[str, Any], picture_format: str, grid: int) -> str:
@@ -186,13 +187,13 @@ def store_clip(entry: Mapping[str, Any], folder: str, picture_format: str, grid:
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         video, rate = sampled_frames(entry)
-        video = resized_frames(video, entry, grid)
+        video, as_video = resized_frames(video, entry, grid), size_for(entry, video, PATCH_PIXELS)
         part.mkdir(parents=True)
         names = [f"{number:04d}.{'jpg' if picture_format == 'jpeg' else 'png'}" for number in range(len(video))]
         for name, frame in zip(names, video.permute(0, 2, 3, 1).numpy(), strict=True):
             Image.fromarray(frame).save(part / name, format=picture_format, **FORMATS[picture_format])
         height, width = video.shape[-2:]
-        note = {"files": names, "sample_fps": rate, "height": height, "width": width, "source": str(entry["video"])}
+        note = {"files": names, "sample_fps": rate, "height": height, "width": width, "as_video": as_video}
         (part / NOTE).write_text(json.dumps(note) + "\n", encoding="utf-8", errors="surrogateescape")
         if target.is_dir():  # without a readable note: not ours, or damaged by hand
             shutil.rmtree(target)
@@ -270,8 +271,14 @@ def store(
         for i, (key, record) in enumerate(zip(keys, records, strict=True))
         if i not in bad
     ]
-    sizes = Counter(f"{note['height']}x{note['width']}" for note in results.values() if isinstance(note, dict))
-    about = {"reader": reader_name(), "grid": list_grid(), "format": picture_format, "clips_by_size": dict(sizes)}
+    notes = [note for note in results.values() if isinstance(note, dict)]
+    about = {
+        "reader": reader_name(),
+        "grid": list_grid(),
+        "format": picture_format,
+        "clips_by_size": dict(Counter(f"{note['height']}x{note['width']}" for note in notes)),
+        "clips_by_size_as_videos": dict(Counter("{}x{}".format(*note["as_video"]) for note in notes)),
+    }
     return good, bad, about
 
 
@@ -287,11 +294,10 @@ def listed(note: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def summary_line(about: Mapping[str, Any], folder: Path) -> str:
-    """One line for the summary: how many clips of which size, and why the sizes are these."""
-    sizes = ", ".join(f"{count:,} of {size}" for size, count in sorted(about["clips_by_size"].items()))
-    why = "" if about["grid"] == PATCH_PIXELS else f" (multiples of {about['grid']}: see docs/data.md, Frames once)"
-    return f"frames in {folder}: clips {sizes or 'none'} pixels{why}, {about['format']}, read with {about['reader']}"
-
-
-if __name__ == "__main__":  # not a command of its own
-    sys.exit("use --frames-dir of a data_prep command")
+    """One line for the summary: how many clips of which size, and of which size they would be as videos."""
+    sizes, as_videos = (
+        ", ".join(f"{count:,} of {size}" for size, count in sorted(about[key].items())) or "none"
+        for key in ("clips_by_size", "clips_by_size_as_videos")
+    )
+    why = f" (as videos {as_videos}; listed frames need multiples of {about['grid']}, see docs/data.md, Frames once)"
+    return f"frames in {folder}: clips {sizes} pixels{why * (sizes != as_videos)}, {about['format']}, {about['reader']}"
