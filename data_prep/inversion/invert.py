@@ -30,8 +30,10 @@ LEAKS = {
     "wrong": "an inverted record has exactly one wrong option",
     "case": "an inverted question is written in lower case",
 }
-# How often, where there are options enough, the once right option is left out of an inverted record.
-_TRUTH_AWAY = 0.5
+# How often, where there are options enough, the once right option is left out of an inverted record. One that is not
+# inverted never lacks it, so where right options look different from wrong ones this betrays something: at 0.5 the
+# leak test found it in data made so (area 0.52 to 0.53), at 0.25 it did not.
+_TRUTH_AWAY = 0.25
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,11 @@ picture photo photograph
 film record recording video
 hit knock bump
 touch pat feel stroke caress
+slide ride
+play tickle
+gesture signal
+listen hear
+bathe wash clean
 """
 _PAST_TO_BASE = {participle(base): base for base in VERBS} | {form: base for form, (base, _) in FINITE.items()}
 
