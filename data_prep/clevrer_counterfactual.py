@@ -8,27 +8,30 @@ With --invert-probability or --double it also asks what will NOT happen: the lab
 
 from __future__ import annotations
 
+import os
+import sys
+
+if not __package__:  # run as a file: `data_prep` of this clone, and not data_prep/inspect.py for Python's own inspect
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
 import json
 import random
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-if not __package__:  # run as a file: find `data_prep` in this clone even when the package is not installed
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
 from tqdm import tqdm
 
 from data_prep.inversion import clevrer
 from data_prep.inversion.draw import Draw
+from data_prep.options import add_frame_arguments, check_output, finish_videos, sampling_of
 from data_prep.prompts import LETTERS, multi_answer_prompt
 from data_prep.provenance import provenance
 from data_prep.records import need
-from data_prep.schema import arrow_schema, build_record, write_parquet
-from data_prep.videos import PAPER_FRAMES, PAPER_PIXELS, SPLITS, TOKEN_PIXELS, check_video, find_video, sampling_options
+from data_prep.schema import build_record, write_parquet
+from data_prep.videos import SPLITS, check_video, find_video
 from recipe.tw_grpo.command_line import Parser, integer, probability, run_main
 from recipe.tw_grpo.errors import UserError
 
@@ -212,29 +215,20 @@ def build_parser() -> Parser:
     add("--invert-probability", type=probability, default=0.0, help="ask what will not happen, so often")
     add("--double", action="store_true", help="write every question both ways")
     add("--seed", type=int, default=0, help="of --limit and --invert-probability")
-    add("--num-frames", type=integer(2), default=PAPER_FRAMES, help="at most this many frames of a video (even)")
-    add("--fps", type=float, help="sample at this rate, up to --num-frames; default: --num-frames evenly spaced")
-    add("--max-pixels", type=integer(1), default=PAPER_PIXELS, help="of a frame; larger ones are made smaller")
-    add("--min-pixels", type=integer(1), default=4 * TOKEN_PIXELS, help="of a frame; smaller ones are enlarged")
-    add("--resized-height", type=integer(28), help="bring every frame to this height (with --resized-width)")
-    add("--resized-width", type=integer(28), help="bring every frame to this width (with --resized-height)")
     add("--check-videos", action="store_true", help="also decode the beginning of every video")
     add(
         "--skip-bad-videos", action="store_true", help="leave questions of missing or broken videos out, and count them"
     )
     add("--data-source", default="clevrer_counterfactual", help="column data_source")
+    add_frame_arguments(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, check, write, print a summary; raises UserError for anything the user has to correct."""
     args = build_parser().parse_args(argv)
-    if args.output.suffix != ".parquet":
-        raise UserError(f"--output {args.output}: the name must end in .parquet")
-    if (args.resized_height is None) != (args.resized_width is None):
-        raise UserError("--resized-height and --resized-width must be given together")
-    resized = (args.resized_height, args.resized_width) if args.resized_height else None
-    sampling = sampling_options(args.num_frames, args.max_pixels, args.min_pixels, args.fps, resized)
+    check_output(args.output)
+    sampling = sampling_of(args)
     path, split = find_annotations(args.annotations, args.split)
     root = args.video_root or (args.annotations if args.annotations.is_dir() else None)
     if root is None or not root.is_dir():
@@ -280,6 +274,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         for index, item in enumerate(chosen)
     ]
+    records, schema, unusable, about_frames = finish_videos(records, args, sampling)
+    if unusable and not args.skip_bad_videos:
+        raise UserError(next(iter(unusable.values())))
+    bad |= {chosen[position].video: reason for position, reason in unusable.items()}
+    chosen = [item for position, item in enumerate(chosen) if position not in unusable]
+    for index, record in enumerate(records):
+        record["extra_info"]["index"] = index
+    if not records:
+        raise UserError(f"{path}: no counterfactual question with a video that can be decoded; nothing to write")
     lines = [*summary(f"read from {path} ({counts['scenes']:,} scenes)", asked)]
     lines.append(
         f"  left out: {counts['without a right choice']:,} without a right choice{' (unless inverted)' * inverting}, "
@@ -292,9 +295,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines.append(f"  note: {counts['equal options']:,} questions have two options of the same text")
     lines += [line for line in [official_line(asked, indices)] if line]
     lines.append(f"videos: {len(good):,} found, {len(bad):,} missing or broken")
+    lines += [line for line in [about_frames.pop("frames_line", None)] if line]
     lines += summary(f"written to {args.output} (split {split})", chosen)
     report = {**provenance(args, [path]), "summary": lines, "counts": dict(counts), "bad_videos": bad}
-    write_parquet(records, arrow_schema(sampling), args.output, report)
+    write_parquet(records, schema, args.output, report | about_frames)
     print("\n".join(lines))
     return 0
 

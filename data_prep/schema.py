@@ -110,12 +110,21 @@ def build_record(
 def arrow_schema(sampling: Mapping[str, int | float], clip: bool = False) -> pa.Schema:
     """Arrow types of rows whose videos have the keys of `sampling`, and a start and an end if `clip`."""
     keys = {**{key: _SAMPLING[key] for key in sampling}, **(_CLIP if clip else {})}
-    video = pa.struct([("video", pa.string()), *keys.items()])
+    return _rows([("video", pa.string()), *keys.items()])
+
+
+def frames_schema() -> pa.Schema:
+    """Arrow types of rows whose videos are listed frames, see frames.listed."""
+    keys = {"sample_fps": pa.float64(), "min_pixels": pa.int64(), "max_pixels": pa.int64()}
+    return _rows([("video", pa.list_(pa.string())), *keys.items()])
+
+
+def _rows(video: list[tuple[str, pa.DataType]]) -> pa.Schema:
     return pa.schema(
         [
             ("data_source", pa.string()),
             ("prompt", pa.list_(_MESSAGE)),
-            ("videos", pa.list_(video)),
+            ("videos", pa.list_(pa.struct(video))),
             ("ability", pa.string()),
             ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
             ("extra_info", EXTRA_INFO),
