@@ -25,7 +25,7 @@ _ING_NO = frozenset("the a an his her its their of wearing holding carrying sitt
 _THINGS = frozenset(
     "nearing something everything building ceiling clothing railing painting wedding morning string".split()
 )
-_UNUSUAL = re.compile(r"""[.,;:!?"\t\n\r]|  """)
+_UNUSUAL = re.compile(r"""[.,;:!?"\t\n\r]|  |n't""")
 
 
 def negate(text: str, dataset: str = "") -> Negation:
@@ -157,7 +157,7 @@ def _able(words: list[str]) -> int | None:
 
 def _negative(words: list[str]) -> bool:
     """Whether the question itself is negative: a second "not" would be hard to read."""
-    return not NEGATIVE.isdisjoint(words) or "n't" in "".join(words)
+    return not NEGATIVE.isdisjoint(words)
 
 
 def _join(head: str, *parts: tuple[str, ...] | list[str]) -> str:

@@ -46,7 +46,9 @@ GRAMMATICAL = [
     ("how  is the baby moving ?", "how  isn't the baby moving ?"),  # spacing stays
     ("Without the cube, what will happen?", "Without the cube, what will not happen?"),  # clause in front
     ("why did the man fall", "why didn't the man fall"),
-    ("what's happening", None),  # no word this grammar may cut
+    ("What's the boy doing?", "What isn't the boy doing?"),  # contraction
+    ("what's he done", None),  # this one is "has"
+    ("WHY DID THE BOY FALL?", "WHY DIDN'T THE BOY FALL?"),  # case stays
     ("why did nt the boy sit", None),  # negative already
     ("the boy runs", None),  # no question
     ("", None),
