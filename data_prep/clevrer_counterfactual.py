@@ -204,7 +204,7 @@ def build_parser() -> Parser:
     parser = Parser(
         description="CLEVRER counterfactual questions -> parquet for verl.",
         epilog="example: python data_prep/clevrer_counterfactual.py --annotations CLEVRER --split train --limit 1000 "
-        "--seed 0 --output train.parquet",
+        "--double --output data/clevrer_train.parquet",
     )
     add = parser.add_argument
     add("--annotations", type=Path, required=True, help="json of a split, or the folder of the data set")

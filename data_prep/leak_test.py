@@ -9,7 +9,6 @@ video: 0.5 is chance, three standard errors above it a leak.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -116,9 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print one line per file."""
     parser = Parser(
         description=(__doc__ or "").splitlines()[0],
-        epilog="example: python -m data_prep.leak_test default.parquet paper.parquet",
+        epilog="example: python -m data_prep.leak_test data/nextgqa_exclusion.parquet data/nextgqa_paper.parquet",
     )
-    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     parser.add_argument("files", type=Path, nargs="+", help="parquet files of qai_nextgqa.py or qai_star.py")
     parser.add_argument("--seed", type=int, default=0, help="of the folds")
     args = parser.parse_args(argv)

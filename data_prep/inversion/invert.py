@@ -81,11 +81,14 @@ DROPPED = "drawn, but dropped (--on-invalid drop)"
 
 
 def wrong_options(question: Question, keep_overlaps: bool) -> tuple[str, ...]:
-    """The wrong options, each once; without those that repeat or imply the right one unless `keep_overlaps`."""
+    """The wrong options, each once, without those that repeat or imply the right one.
+
+    With `keep_overlaps` only those that are the right one letter by letter go: they could never be labelled.
+    """
     truth = question.options[question.right]
     wrong = question.options[: question.right] + question.options[question.right + 1 :]
     if keep_overlaps:
-        return wrong
+        return tuple([option for option in wrong if option != truth])
     told = meaning(truth)
     return tuple(dict.fromkeys([option for option in wrong if not overlaps(told, meaning(option))]))
 

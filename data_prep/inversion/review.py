@@ -66,7 +66,10 @@ def count_verdicts(path: Path, pairs: Sequence[tuple[Question, Outcome]]) -> Cou
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the list and, given verdicts, print their shares."""
-    parser = Parser(description=(__doc__ or "").splitlines()[0])
+    parser = Parser(
+        description=(__doc__ or "").splitlines()[0],
+        epilog="example: python -m data_prep.inversion.review --annotations val.csv --style paper --output paper.md",
+    )
     parser.add_argument("--annotations", type=Path, required=True, help="as for qai_nextgqa.py or qai_star.py")
     parser.add_argument("--dataset", choices=list(READERS), default="nextgqa", help="which of the two")
     parser.add_argument("--style", choices=list(STYLES), default="exclusion", help="how questions are negated")

@@ -20,7 +20,10 @@ READERS = {"nextgqa": nextgqa.read, "star": star.read}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print one line per style."""
-    parser = Parser(description="Speed of the inversion on one core.")
+    parser = Parser(
+        description="Speed of the inversion on one core.",
+        epilog="example: python -m data_prep.inversion.speed --annotations val.csv",
+    )
     parser.add_argument("--annotations", type=Path, required=True, help="as for qai_nextgqa.py or qai_star.py")
     parser.add_argument("--dataset", choices=list(READERS), default="nextgqa", help="which of the two")
     parser.add_argument("--repeat", type=integer(1), default=10, help="times the file is taken, every time other ids")
