@@ -179,8 +179,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"{chosen[position].where}: {reason}")
     bad |= {chosen[position].video: reason for position, reason in unusable.items()}
     chosen = [question for position, question in enumerate(chosen) if position not in unusable]
-    for index, row in enumerate(rows):
-        row["extra_info"]["index"] = index
     if not rows:
         raise UserError(f"{args.annotations}: no question with a usable video; nothing to write")
 

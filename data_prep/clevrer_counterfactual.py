@@ -279,8 +279,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(next(iter(unusable.values())))
     bad |= {chosen[position].video: reason for position, reason in unusable.items()}
     chosen = [item for position, item in enumerate(chosen) if position not in unusable]
-    for index, record in enumerate(records):
-        record["extra_info"]["index"] = index
     if not records:
         raise UserError(f"{path}: no counterfactual question with a video that can be decoded; nothing to write")
     lines = [*summary(f"read from {path} ({counts['scenes']:,} scenes)", asked)]

@@ -180,7 +180,10 @@ def store_clip(entry: Mapping[str, Any], folder: str, picture_format: str, grid:
     """
     from PIL import Image
 
-    target = Path(folder) / clip_name(entry, picture_format, grid)
+    try:
+        target = Path(folder) / clip_name(entry, picture_format, grid)
+    except OSError as error:
+        raise UserError(f"video {entry['video']}: {error.strerror}") from None
     note = _read_note(target)
     if note is not None:
         return note

@@ -27,6 +27,7 @@ from data_prep.record_checks import (
     Row,
     check_text,
     check_video_entry,
+    empty_keys,
     entry_of,
     name_of,
     options_of,
@@ -82,9 +83,9 @@ def check_rows(
         for kind, sentence in check_text(row):
             problems.add(kind, where, sentence)
         entry = entry_of(row)
-        key = repr(entry)
+        key = repr((row["videos"], entry))
         if key not in checked:
-            checked[key] = check_video_entry(entry, decode)
+            checked[key] = empty_keys(row) or check_video_entry(entry, decode)
         if checked[key]:
             problems.add("video", where, checked[key])
         first = answers.setdefault((prompt_of(row), key), number)

@@ -62,5 +62,7 @@ def finish_videos(
     if args.frames_dir is None:
         return list(records), arrow_schema(sampling, clip), {}, {}
     rows, bad, about = frames.store(records, args.frames_dir, args.frames_format, args.workers)
+    for index, row in enumerate(rows):
+        row["extra_info"]["index"] = index
     about_frames = {"frames": about, "frames_line": frames.summary_line(about, args.frames_dir)}
     return rows, frames_schema(), bad, about_frames

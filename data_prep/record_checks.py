@@ -51,14 +51,14 @@ def name_of(number: int, row: Row) -> str:
 def prompt_of(row: Row) -> str:
     """The text of the one user message ("" if there is no such message)."""
     messages = row.get("prompt") or []
-    return (messages[0].get("content") or "") if len(messages) == 1 else ""
+    return ((messages[0] or {}).get("content") or "") if len(messages) == 1 else ""
 
 
 def options_of(row: Row) -> list[str]:
     """The options the prompt shows, without letters: the lines "A. …", "B. …" in a row that end it."""
     known = (row.get("extra_info") or {}).get("options")
     if known:
-        return list(known)
+        return [option or "" for option in known]
     return [match[2] for match in re.finditer(r"^([A-Z])\. (.*)$", prompt_of(row), re.MULTILINE)]
 
 
@@ -70,7 +70,7 @@ def right_letters(row: Row) -> list[str]:
 def check_text(row: Row) -> Iterator[tuple[str, str]]:
     """(kind, sentence) for every problem of prompt, options and ground truth."""
     messages = row.get("prompt") or []
-    if len(messages) != 1 or messages[0].get("role") != "user" or not prompt_of(row).strip():
+    if len(messages) != 1 or (messages[0] or {}).get("role") != "user" or not prompt_of(row).strip():
         yield "prompt", "must be one user message that is not empty"
         return
     prompt, options, letters = prompt_of(row), options_of(row), right_letters(row)
@@ -98,6 +98,13 @@ def entry_of(row: Row) -> dict[str, Any] | None:
     videos = row.get("videos") or []
     entry = videos[0] if len(videos) == 1 else None
     return {key: value for key, value in entry.items() if value is not None} if isinstance(entry, dict) else None
+
+
+def empty_keys(row: Row) -> str | None:
+    """A sentence if qwen-vl-utils would be given a None: a key it looks up is there, with nothing in it."""
+    entry = (row.get("videos") or [None])[0] or {}
+    empty = [key for key, value in entry.items() if value is None and key not in ("video_start", "video_end")]
+    return f"{empty[0]!r} of the entry of `videos` is empty" if empty else None
 
 
 def check_video_entry(entry: Mapping[str, Any] | None, decode: bool) -> str | None:
@@ -209,6 +216,9 @@ def prompt_counter(model: Path) -> Callable[[Row], int]:
             [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
         )
         words = len(tokenizer(text, add_special_tokens=False)["input_ids"])
-        return words - 1 + video_tokens(entry_of(row))  # one placeholder becomes the video's tokens
+        try:
+            return words - 1 + video_tokens(entry_of(row) or {})  # one placeholder becomes the video's tokens
+        except KeyError as error:
+            raise UserError(f"the entry of `videos` has no key {error}, so its tokens cannot be counted") from None
 
     return count

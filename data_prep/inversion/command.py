@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from data_prep.inversion.invert import DROPPED, LEAKS, ON_INVALID, STYLES, Outcome, Policy, invert, wrong_options
 from data_prep.inversion.question import Question
+from data_prep.options import add_frame_arguments, check_output, finish_videos, sampling_of
 from data_prep.prompts import multi_answer_prompt
 from data_prep.provenance import provenance
-from data_prep.schema import arrow_schema, build_record, write_parquet
+from data_prep.schema import build_record, write_parquet
 from data_prep.video_folder import VideoFolder, check_clip, read_map
-from data_prep.videos import PAPER_FRAMES, PAPER_PIXELS, SPLITS, TOKEN_PIXELS, sampling_options
+from data_prep.videos import SPLITS
 from recipe.tw_grpo.command_line import Parser, integer, probability
 from recipe.tw_grpo.errors import UserError
 
@@ -61,29 +62,27 @@ def build_parser(dataset: str, title: str) -> Parser:
     add("--seed", type=int, default=0, help="same seed, same bytes, whatever else the file holds")
     add("--limit", type=integer(1), help="read only this many questions, from the beginning of the file")
     add("--split", choices=SPLITS, help="column split; default: the file's name says it, else train")
-    add("--num-frames", type=integer(2), default=PAPER_FRAMES, help="at most this many frames of a video (even)")
-    add("--fps", type=float, help="sample at this rate, up to --num-frames; default: --num-frames evenly spaced")
-    add("--max-pixels", type=integer(1), default=PAPER_PIXELS, help="of a frame; larger ones are made smaller")
-    add("--min-pixels", type=integer(1), default=4 * TOKEN_PIXELS, help="of a frame; smaller ones are enlarged")
     add("--check-videos", action="store_true", help="also decode the beginning of every video")
     add(
         "--skip-bad-videos", action="store_true", help="leave questions of missing or broken videos out, and count them"
     )
     add("--videos-later", action="store_true", help="do not look for the videos: write where they are expected")
     add("--data-source", default=f"{dataset}_qai", help="column data_source")
+    add_frame_arguments(parser)
     return parser
 
 
 def run(dataset: str, title: str, read: Reader, argv: Sequence[str] | None) -> int:
     """The whole script; raises UserError for anything the user has to correct, and then writes nothing."""
     args = build_parser(dataset, title).parse_args(argv)
-    if args.output.suffix != ".parquet":
-        raise UserError(f"--output {args.output}: the name must end in .parquet")
+    check_output(args.output)
+    if args.videos_later and args.frames_dir:
+        raise UserError("--frames-dir needs the videos now; leave out --videos-later")
     if not args.annotations.is_file():
         raise UserError(f"--annotations {args.annotations}: no such file")
     if not args.videos_later and not args.video_root.is_dir():
         raise UserError(f"--video-root {args.video_root}: no such folder; --videos-later writes without looking")
-    sampling = sampling_options(args.num_frames, args.max_pixels, args.min_pixels, args.fps)
+    sampling = sampling_of(args)
     policy = Policy.of_style(
         args.style,
         dataset=dataset,
@@ -114,16 +113,22 @@ def run(dataset: str, title: str, read: Reader, argv: Sequence[str] | None) -> i
             records.append(_record(len(records), question, outcome, video, split, sampling, args.data_source))
     if not records:
         raise UserError(f"{args.annotations}: every record was dropped; nothing to write")
+    records, schema, unusable, about_frames = finish_videos(records, args, sampling, questions[0].clip is not None)
+    if unusable and not args.skip_bad_videos:
+        raise UserError(next(iter(unusable.values())))
+    if not records:
+        raise UserError(f"{args.annotations}: no question with a video that can be decoded; nothing to write")
     report = {
         **provenance(args, inputs),
         "policy": {"style": policy.style, "on_invalid": policy.on_invalid, "leaks": sorted(policy.leaks),
                    "overlaps": "keep" if policy.keep_overlaps else "remove"},
         "counts": {"read": len(questions), "of other data sets": others, "of bad videos": len(questions) - len(usable),
                    "written": len(records)},
-        "bad_videos": bad,
+        "bad_videos": bad | {f"record {position}": reason for position, reason in unusable.items()},
+        **about_frames,
         **statistics(usable, outcomes, policy),
     }  # fmt: skip
-    write_parquet(records, arrow_schema(sampling, clip=questions[0].clip is not None), args.output, report)
+    write_parquet(records, schema, args.output, report)
     _print_summary(args, report, len(outcomes) / max(seconds, 1e-9))
     return 0
 
@@ -258,4 +263,6 @@ def _print_summary(args: argparse.Namespace, report: dict[str, Any], rate: float
         sizes = report[f"{name}_options_of_inverted"]
         print(f"  {name} options of inverted: " + ", ".join(f"{n}: {count:,}" for n, count in sizes.items()))
     print(f"  overlapping options in {report['questions_with_overlaps']:,} questions: {policy['overlaps']}")
+    if "frames_line" in report:
+        print(report["frames_line"])
     print(f"written to {args.output}: {counts['written']:,} records ({rate:,.0f} questions/s inverted)")

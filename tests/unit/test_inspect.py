@@ -37,9 +37,8 @@ def rows(tmp_path_factory):
 
 
 def run(tmp_path, rows, *arguments, name="set.parquet"):
-    sampling = {key: 1 for key in rows[0]["videos"][0] if key != "video"} if rows[0]["videos"] else sampling_options()
     path = tmp_path / name
-    pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(sampling)), path)
+    pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(sampling_options())), path)
     return inspect.main([str(path), "--samples", "0", "--print", "0", *arguments])
 
 
@@ -102,6 +101,32 @@ def test_damage_is_one_line_that_names_the_record(name, rows, tmp_path, capsys):
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("inspect:")]
     assert len(lines) == 1 and f": {kind}: 1 record(s), first " in lines[0]
     assert "record 0 (scene 0, question_id 0)" in lines[0] or kind == "index"
+
+
+def holes(row):
+    """Every place of a row that can be empty in a parquet file, as a list of keys."""
+    stack, found = [[]], []
+    while stack:
+        keys = stack.pop()
+        node = row
+        for key in keys:
+            node = node[key]
+        inside = node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
+        stack += [[*keys, key] for key in inside]
+        found += [[*keys, key] for key in inside]
+    return found
+
+
+def test_empty_fields_are_problems_not_tracebacks(rows, tmp_path, capsys):
+    """Every field of a row emptied in turn: a line about it, or nothing if nothing reads it."""
+    for keys in holes(rows[0]):
+        broken = copy.deepcopy(rows)
+        change(keys, None)(broken[0])
+        code = run(tmp_path, broken, "--samples", "1", "--no-decode")
+        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("inspect:")]
+        assert code == (2 if lines else 0)
+        if keys[0] in ("prompt", "videos", "reward_model") and keys[-1] != "style":
+            assert code == 2, keys
 
 
 def test_many_of_one_kind_are_one_line_and_contradictions_are_found(rows, tmp_path, capsys):
