@@ -5,9 +5,12 @@ Generated cases are the same in every run, so that a run that passed passes agai
 """
 
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parent))  # helpers beside the tests are importable by their bare names
 
 settings.register_profile("unit", deadline=None, derandomize=True)
 settings.load_profile("unit")
