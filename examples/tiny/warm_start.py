@@ -8,7 +8,6 @@ taught; measure.py measures that, on worlds of its own, before anybody trains.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import random
@@ -27,7 +26,7 @@ from examples.tiny.physics import CELL
 from examples.tiny.policy import PolicySize, build_model, build_processor, build_tokenizer, save_policy
 from examples.tiny.render import render_frames, through_codec
 from examples.tiny.world import COLORS, SHAPES, make_scene, questions
-from recipe.tw_grpo.command_line import run_main
+from recipe.tw_grpo.command_line import Parser, run_main
 from recipe.tw_grpo.errors import UserError
 
 FRAMES = 2  # of each video, the first and the last: what data_prep is told to sample as well
@@ -216,7 +215,7 @@ def build(out: Path, *, seed: int, worlds: int, vision_steps: int, text_steps: i
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m examples.tiny.warm_start", description=__doc__.split("\n\n")[0])
+    parser = Parser(prog="python -m examples.tiny.warm_start", description=__doc__.split("\n\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the policy; returns at once if it is there")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--worlds", type=int, default=1500, help="level-1 worlds to learn from")

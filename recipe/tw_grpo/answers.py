@@ -25,16 +25,16 @@ _FILLERS = frozenset("final answer answers option options choice choices the is 
 _AND = frozenset(["and", "和", "与", "及"])
 _DOUBT = frozenset("or nor not no neither either wrong incorrect maybe perhaps but except unless".split())
 _PUNCTUATION = frozenset(",;:.()[]{}*\"'`&+-!<>_$\\、。·•")
-# The public pattern without its bound; more letters than that would only cost time.
+# The public code's pattern; it has no bound, but more letters than that would only cost time.
 _STRICT_UNTAGGED = re.compile(r"(?:answer|Answer|ANSWER)[:\s]+([A-Z](?:\s*,\s*[A-Z]){0,2000})")
 _CLEAN = re.compile(r"[A-Z](?:\s*,\s*[A-Z])*")
 _RANGE = re.compile(r"\b[A-Za-z][ \t]*(?:-|\.{2,})[ \t]*[A-Za-z]\b")  # "A-C" may mean A to C or A and C
 _LEAD = re.compile(r"(?:(?:the|final|correct|answers?|options?|choices?|is|are)\b[\s:]*)+", re.IGNORECASE)
 _OR_LETTER = re.compile(r"\bor\s+\(?[A-Z][).:]")
-_STRAY_TAG = re.compile(r"</?\s*[A-Za-z]{2,10}\s*>|<\s*/?\s*[A-Za-z]*\s*$")  # "C</option>", or cut off: "C</answ"
+_STRAY_TAG = re.compile(r"</?\s*[A-Za-z]{2,10}\s*>|<\s*(?:/\s*)?(?:[A-Za-z]+\s*)?$")  # "C</option>", or cut: "C</answ"
 _LOOSE_OPENING = re.compile(r"<\s*answer\s*>", re.IGNORECASE)
-# No two neighbouring \s*: they would try every way to share a run of blanks, quadratic in a hostile text.
-_MARKER = re.compile(r"(?:answers?|答案)\s*(?:(?:is|are)\s*)?[:：]|(?:answers?)\s+(?:is|are)\b", re.IGNORECASE)
+# No two neighbouring \s* here or above: they would try every way to share a run of blanks, quadratic in a hostile text.
+_MARKER = re.compile(r"(?:answers?|答案)\s*(?:(?:is|are)\s*)?[:：]|(?:answers?)\s+(?:is|are)\b|答案是", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]+|[^A-Za-z\s]")
 _LETTERED = re.compile(r"(?:^|(?<=[\s,;]))\(?([A-Z])(?:\)|[.:](?=\s))")
 
@@ -46,10 +46,10 @@ def parse_answer(text: str, options: Sequence[str] | None = None, rule: str = "t
         text: the whole response, or only its answer.
         options: texts of the options in the order of their letters, with or without a leading "A. "; lets the tolerant
             rule read an answer that repeats an option's text. The strict rule ignores them.
-        rule: "tolerant": the last non-empty `<answer>` (any case, closing tag optional), else what follows the last
-            "answer:", else the end of the response if it is nothing but an answer. There: letters in any case and
-            notation ("A, C", "A and C", "(A) C.", "AC", "A. text"), or texts of options. "A or B" and "A-C" are no
-            answers, and a letter that is no option stays in the set, so that it can never be rewarded.
+        rule: "tolerant": the last non-empty `<answer>` (any case, closing tag optional), else the last boxed text, what
+            follows the last "answer:", or the end of the response if it is nothing but an answer. There: letters in any
+            case and notation ("A, C", "A and C", "(A) C.", "AC", "A. text"), or texts of options. "A or B" and "A-C"
+            are no answers; a letter that is no option stays in the set, so that it can never be rewarded.
             "strict": the first `<answer>…</answer>`, else the letters after "answer:"; blanks deleted, split at commas,
             nothing else understood; its pieces can be anything, also "" or "b".
 
@@ -74,21 +74,21 @@ def parse_answer(text: str, options: Sequence[str] | None = None, rule: str = "t
     return frozenset()
 
 
-def parse_truth(text: str, rule: str = "tolerant") -> frozenset[str]:
-    """The right letters of a record, "A,C" or "<answer>A, C</answer>", as `rule` reads them.
+def parse_truth(text: str, options: Sequence[str] | None = None, rule: str = "tolerant") -> frozenset[str]:
+    """The right letters of a record, "A,C", "<answer>A, C</answer>" or texts of its options, as `rule` reads them.
 
     The strict rule takes what stands between the first tags, else the whole text, and splits it at commas: no text at
     all is the one piece "", which the public code rewards an empty answer for.
     """
-    if rule != "strict":
-        return _tolerant_truth(text)
-    tagged = _first_pair(text)
-    return strict_pieces(text if tagged is None else tagged)
+    if rule == "strict":
+        tagged = _first_pair(text)
+        return strict_pieces(text if tagged is None else tagged)
+    return _tolerant_truth(text, tuple(options or ()))
 
 
-@functools.lru_cache(maxsize=4096)  # a few dozen sets in a whole data set
-def _tolerant_truth(text: str) -> frozenset[str]:
-    return parse_answer(text)
+@functools.lru_cache(maxsize=4096)  # the same record comes back with every response of a group
+def _tolerant_truth(text: str, options: tuple[str, ...]) -> frozenset[str]:
+    return parse_answer(text, options)
 
 
 def strict_pieces(answer: str) -> frozenset[str]:
@@ -121,7 +121,9 @@ def _strict_answer(text: str) -> str:
 
 def _last_tagged(text: str) -> str | None:
     """Content of the last `<answer>` with something in it; "" when all are empty, None when there is none."""
-    lower = text.lower() if len(text.lower()) == len(text) else text  # a few characters change length in lower case
+    lower = text.lower()
+    if len(lower) != len(text):  # a few characters change length in lower case
+        lower = text
     found = None
     end = len(text)
     for _ in range(_MOST_TAGS):
@@ -142,6 +144,9 @@ def _last_tagged(text: str) -> str | None:
 def _untagged(text: str) -> Iterator[str]:
     """Where an answer without tags may stand, most explicit first."""
     rest = text[text.rfind("</think>") + 8 :] if "</think>" in text else text
+    boxed = rest.rfind("\\boxed{")
+    if boxed >= 0:
+        yield rest[boxed:].partition("{")[2].partition("}")[0]
     for part in (rest, text) if rest != text else (text,):
         ends = [match.end() for match in _MARKER.finditer(part)]
         if ends:

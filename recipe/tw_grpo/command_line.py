@@ -44,6 +44,17 @@ def integer(low: int, high: int | None = None) -> Callable[[str], int]:
     return parse
 
 
+def probability(text: str) -> float:
+    """An argparse type: a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
 def run_main(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> NoReturn:
     """Run `main(argv)` and leave: 0 or its return value, 2 with one line for UserError and OSError, 130 for Ctrl-C."""
     path = Path(sys.argv[0])

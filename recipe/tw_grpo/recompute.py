@@ -8,7 +8,6 @@ policy that answered: the initial model for step 1, the checkpoint of step k for
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import torch
 
-from recipe.tw_grpo.command_line import run_main
+from recipe.tw_grpo.command_line import Parser, run_main
 from recipe.tw_grpo.divergence import group_divergence_reference
 from recipe.tw_grpo.errors import UserError
 from recipe.tw_grpo.token_weights import token_weights
@@ -141,7 +140,7 @@ def _inputs(processor: Any, row: dict[str, Any]) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns 1 when an error is above --tolerance."""
-    parser = argparse.ArgumentParser(prog="python -m recipe.tw_grpo.recompute", description=__doc__.split("\n\n")[0])
+    parser = Parser(prog="python -m recipe.tw_grpo.recompute", description=__doc__.split("\n\n")[0])
     parser.add_argument("model", help="Hugging Face folder of the policy that answered")
     parser.add_argument("dump", type=Path, help="{step}.jsonl of trainer.rollout_data_dir")
     parser.add_argument("data", type=Path, help="parquet the prompts came from")

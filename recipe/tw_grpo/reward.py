@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from recipe.tw_grpo.answers import parse_answer
+from recipe.tw_grpo.answers import parse_answer, parse_truth
 from recipe.tw_grpo.config import RewardConfig
 
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
@@ -81,7 +81,7 @@ def score_response(
         ValueError: the truth names no letter.
     """
     config = config or RewardConfig()
-    right = parse_answer(truth, rule="tolerant")
+    right = parse_truth(truth)
     if not right:
         raise ValueError(f"ground_truth {truth!r} names no option letter")
     predicted = parse_answer(response, options, rule=config.rule)

@@ -28,10 +28,11 @@ class MultiAnswerRewardManager(RewardManagerBase):
         self.settings = RewardConfig.from_mapping(config.reward.get("reward_kwargs"))
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
-        """Reward of one response: {"reward_score": float, "reward_extra_info": what `score_response` says, and index}.
+        """Reward of one response: {"reward_score": float, "reward_extra_info": `score_response`, "video" and "index"}.
 
-        `index` is the record's number as text (verl takes means of numbers), "" when it has none: verl's validation
-        dump tells in no other way which question a line answers.
+        The video's name and the record's index ("" if the record has none) go into verl's dumps with the rest: so
+        intervals can be clustered by video, dumps be paired, and a validation be checked against its questions. Both
+        are text, because verl makes metrics of numbers.
         """
         item = data[-1]  # of a response in several outputs the last one holds the answer
         ids = item.batch["responses"]
@@ -52,5 +53,6 @@ class MultiAnswerRewardManager(RewardManagerBase):
             )
             parts = {"score": 0.0, "acc": 0.0, "soft_acc": 0.0, "format": 0.0, "pred": "", "n_right": 0}
             parts |= by_kind(parts)
-        parts["index"] = str(extra["index"]) if isinstance(extra, Mapping) and "index" in extra else ""
+        names = {key: extra.get(key) if isinstance(extra, Mapping) else None for key in ("video", "index")}
+        parts |= {key: "" if name is None else str(name) for key, name in names.items()}
         return {"reward_score": parts["score"], "reward_extra_info": parts}

@@ -66,7 +66,8 @@ def test_rewards_in_the_dump_are_those_of_the_rules(run, step):
     assert len(rows) == 8 * G
     for row in rows:
         parts = score_response(row["output"], row["gts"])
-        assert row["reward"] == parts | {"index": str(row["index"])}
+        video = row["reward"]["video"]
+        assert video.endswith(".mp4") and row["reward"] == parts | {"video": video, "index": str(row["index"])}
         assert row["score"] == pytest.approx(parts["score"])
 
 

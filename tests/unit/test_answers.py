@@ -34,6 +34,8 @@ def test_every_row_of_the_table_is_another_case():
     cases = [(text, str(options)) for text, options, _, _ in CASES]
     assert len(TABLE) >= 300 and len(set(cases)) == len(cases)
     assert all(row["reason"] for row in TABLE)
+    page = Path(__file__).resolve().parents[2] / "docs/scoring.md"
+    assert f"holds {len(TABLE)} answers" in page.read_text()
 
 
 def test_no_doubtful_answer_of_the_table_is_ever_right():

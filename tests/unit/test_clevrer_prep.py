@@ -106,8 +106,10 @@ def test_real_scene_with_its_real_video(place, tmp_path, name):
     assert row["videos"][0]["max_frames"] == 16 and row["videos"][0]["max_pixels"] == 128 * 28 * 28
     assert row["data_source"] == "clevrer_counterfactual" and row["ability"] == "video_qa"
     info = row["extra_info"]
-    assert (info["scene"], info["question_id"], info["kind"], info["split"]) == (12176, 0, "multi", "validation")
+    assert (info["scene"], info["question_id"], info["kind"], info["split"]) == ("12176", "0", "multi", "validation")
     assert len(info["options"]) == 3 and info["video"] == "video_12176.mp4"
+    assert (info["inverted"], info["style"]) == (False, "")  # nobody inverted it: it is its own original
+    assert (info["original_question"], info["original_options"]) == (info["question"], info["options"])
 
 
 def test_toy_data_set_by_its_folder(toy, place):
@@ -121,7 +123,7 @@ def test_toy_data_set_by_its_folder(toy, place):
         assert len(rows) == len(kept) and [row["extra_info"]["index"] for row in rows] == list(range(len(rows)))
         for row in rows:
             info = row["extra_info"]
-            source = scenes[info["scene"]]["questions"][info["question_id"]]
+            source = scenes[int(info["scene"])]["questions"][int(info["question_id"])]
             right = [chr(65 + i) for i, c in enumerate(source["choices"]) if c["answer"] == "correct"]
             assert row["reward_model"]["ground_truth"].split(",") == right
             assert info["options"] == [c["choice"] for c in source["choices"]]
@@ -291,7 +293,7 @@ def test_bad_videos_can_be_skipped_and_are_counted(place, capsys):
     (place.root / "video_00002.mp4").touch()
     place.main([scene(0), scene(1), scene(2)], "--skip-bad-videos", "--limit", "1")
     assert "videos: 1 found, 2 missing or broken" in capsys.readouterr().out
-    assert [row["extra_info"]["scene"] for row in place.rows()] == [0]
+    assert [row["extra_info"]["scene"] for row in place.rows()] == ["0"]
 
 
 SUBPROCESS_CASES = [

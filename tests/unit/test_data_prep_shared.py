@@ -6,6 +6,7 @@ import io
 
 import av
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,3 +120,15 @@ def test_a_record_that_does_not_fit_is_a_mistake_of_the_code(tmp_path):
             [{"prompt": []}], schema.arrow_schema(videos.sampling_options()), tmp_path / "a.parquet", {}
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_clips_and_text_ids_survive_the_file(tmp_path):
+    sampling = videos.sampling_options()
+    info = {"index": 0, "scene": "0BH84", "question_id": "Interaction_T1_0", "question": "q", "options": ["a", "b"]}
+    common = {"data_source": "star", "prompt": "<video>q", "video": tmp_path / "a.mp4", "sampling": sampling}
+    record = schema.build_record(**common, right=[1], extra_info=info, clip=(1.5, 9.25))
+    schema.write_parquet([record], schema.arrow_schema(sampling, clip=True), tmp_path / "a.parquet", {})
+    (row,) = pq.read_table(tmp_path / "a.parquet").to_pylist()
+    assert row == record and row["extra_info"]["scene"] == "0BH84" and not row["extra_info"]["inverted"]
+    assert (row["videos"][0]["video_start"], row["videos"][0]["video_end"]) == (1.5, 9.25)
+    assert "video_start" not in schema.build_record(**common, right=[1], extra_info=info)["videos"][0]

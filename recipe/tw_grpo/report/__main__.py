@@ -5,13 +5,12 @@ give one table with a column a run, and compare.png in the first. What could not
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recipe.tw_grpo.command_line import run_main
+from recipe.tw_grpo.command_line import Parser, run_main
 from recipe.tw_grpo.report.reading import PARTS, read_run
 from recipe.tw_grpo.report.run_report import REPORT, per_step, summarize, write_summary
 from recipe.tw_grpo.tables import print_table
@@ -146,7 +145,7 @@ def _notes(notes: Sequence[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m recipe.tw_grpo.report", description="Report of one training run, or comparison of several."
     )
     parser.add_argument("out", nargs="+", type=Path, metavar="OUT", help="output folder of a run (has rollouts/)")

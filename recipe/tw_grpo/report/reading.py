@@ -201,7 +201,7 @@ def _response(run: Run, step: int, record: dict[str, Any], weights: np.ndarray) 
     truth = parse_answer(text) if isinstance(text, str) else frozenset()
     parts = {"reward": float(record["score"]), "response_length": float(len(ids)) if ids else math.nan}
     if truth:
-        scored = score_response(record["output"], text, config=run.reward)
+        scored = score_response(record["output"], text, listed_options(record["input"]), run.reward)
         parts |= {name: float(scored[name]) for name in ("soft_acc", "acc", "format")}
         parts["recomputed"] = float(scored["score"])
     prompt = (str(record.get("index")), record["input"], str(text))

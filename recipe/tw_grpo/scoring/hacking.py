@@ -47,7 +47,7 @@ def questions_of(path: Path) -> list[Question]:
         found = _from_parquet(path)
     else:
         asked = {sample.key.partition("#")[0]: sample for sample in read_log(path).samples}
-        found = [(len(s.options or ()), parse_truth(s.truth or "")) for s in asked.values()]
+        found = [(len(s.options or ()), parse_truth(s.truth or "", s.options)) for s in asked.values()]
     known = [(n, truth) for n, truth in found if truth and truth <= set(LETTERS[:n])]
     if not known:
         raise UserError(f"{path}: no question in it names its options and its right letters")

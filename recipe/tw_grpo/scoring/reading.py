@@ -154,9 +154,21 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
                     record = json.loads(line)
                 except (ValueError, RecursionError):
                     record = None
+                if record is None and number == 1 and start == b"{" and (listed := _one_object(path)) is not None:
+                    yield from enumerate(listed, 1)
+                    return
                 yield number, record if isinstance(record, dict) else None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _one_object(path: Path) -> list[Any] | None:
+    """The samples of a file that is one object over many lines, as older lmms-eval writes them; None if it is not."""
+    try:
+        logs = json.loads(path.read_bytes()).get("logs")
+    except (ValueError, RecursionError):
+        return None
+    return logs if isinstance(logs, list) and all(isinstance(record, dict) for record in logs) else None
 
 
 def _form_of(record: dict[str, Any], where: str) -> str:
@@ -203,12 +215,14 @@ def _public(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
 def _verl(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
     prompt, truth = _text(record, "input", where), record.get("gts")
     truth = ",".join(map(str, truth)) if isinstance(truth, list) else truth
-    key = json.dumps([str(record.get("index", "")), prompt, truth], ensure_ascii=False)
-    score = record.get("soft_acc")
+    # The reward manager's parts stand beside the rest, in dumps of training runs with TW-GRPO within "reward".
+    parts = record["reward"] if isinstance(record.get("reward"), dict) else record
+    video, score = str(parts.get("video") or ""), parts.get("soft_acc")
+    key = json.dumps([str(record.get("index", "")), video, prompt, truth], ensure_ascii=False)
     yield Sample(
         key=key,
         question=prompt.strip(),
-        video=str(record.get("video") or key),
+        video=video or key,
         response=_text(record, "output", where),
         truth=truth if isinstance(truth, str) else None,
         options=tuple(listed_options(prompt)) or None,
@@ -220,10 +234,11 @@ def _verl(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
 
 
 def _lmms_eval(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
-    answers = record.get("filtered_resps", record.get("resps"))
-    while isinstance(answers, list) and len(answers) == 1:  # [[text]] or [text] by version
-        answers = answers[0]
-    answers = answers if isinstance(answers, list) else [answers]
+    answers = _flat(record.get("filtered_resps", record.get("resps")))
+    whole = _flat(record.get("resps", []))
+    if len(whole) == len(answers):  # its filter takes the thoughts away, and their tags belong to the format
+        pairs = zip(whole, answers, strict=True)
+        answers = [w if isinstance(w, str) and w.strip().endswith(str(f).strip()) else f for w, f in pairs]
     doc = record["doc"] if isinstance(record.get("doc"), dict) else {}
     # What a task's process_results returned stands beside the rest; ours puts video and category there.
     ours = next((v for v in record.values() if isinstance(v, dict) and "video" in v and v is not doc), {})
@@ -243,10 +258,19 @@ def _lmms_eval(record: dict[str, Any], where: str, line: int) -> Iterator[Sample
             truth=_optional_text(record, "target", where),
             options=_options(listed, where),
             untagged=False,
-            recorded=float(ours["soft_acc"]) if "soft_acc" in ours else None,
+            recorded=float(own["score"])
+            if isinstance(own := record.get("soft_acc"), dict) and len(answers) == 1
+            else None,
             fields=fields,
             line=line,
         )
+
+
+def _flat(answers: Any) -> list[Any]:
+    """The responses of one sample, which lmms-eval writes as [[text]], [text] or text by version."""
+    while isinstance(answers, list) and len(answers) == 1:
+        answers = answers[0]
+    return answers if isinstance(answers, list) else [answers]
 
 
 def _generic(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:

@@ -55,7 +55,7 @@ def score(sample: Sample, rule: str) -> Scored:
     if rule == "strict":
         untagged = sample.untagged
         predicted = strict_pieces(sample.response) if untagged else parse_answer(sample.response, rule=rule)
-    truth = frozenset() if sample.truth is None else parse_truth(sample.truth, rule)
+    truth = frozenset() if sample.truth is None else parse_truth(sample.truth, options, rule)
     several = "," in sample.truth if sample.truth and rule == "strict" else len(truth) > 1  # the public code's test
     return Scored(
         sample=sample,

@@ -52,6 +52,8 @@ HOSTILE = {
     "options": ("", "nothing happens "),
     "unclosed answer of options": ("<answer>", "nothing happens and "),
     "stray tags": ("<answer>", "</b>"),
+    "a bracket, blanks, a mark": ("<answer>", "<" + " " * 4000 + "!"),
+    "letters, blanks, a mark": ("<answer>", "A" + " " * 4000 + "!"),
     "combining marks": ("", "a\u0301\u0323"),
     "ligatures that grow": ("", "\ufdfa"),
     "dotted capitals": ("", "İ"),
