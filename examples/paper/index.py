@@ -33,7 +33,9 @@ def index() -> str:
             lines.append(f"{table.note}\n")
         published = " / ".join(table.columns)
         has_numbers = any(row.published for row in table.rows)
-        lines += [f"| row | `ROW=` | differs from the base in | published{f' ({published})' if has_numbers else ''} |"]
+        lines += [
+            f"| row | file; command `… bash {LAUNCHER}` | differs from the base in | published{f' ({published})' if has_numbers else ''} |"
+        ]
         lines.append("|---|---|---|---|")
         for row in table.rows:
             same = runs_as(row)
@@ -41,7 +43,7 @@ def index() -> str:
             if same is not row:
                 changes += f" (as [{same.name}](../{same.file}))"
             claim = " / ".join(f"{number:.1f}" for number in row.published) or "-"
-            lines.append(f"| {row.label} | [{row.name}](../{row.file}) | {changes} | {claim} |")
+            lines.append(f"| {row.label} | [`ROW={row.name}`](../{row.file}) | {changes} | {claim} |")
         lines.append("")
         lines += [f"* {row.label}: {row.note}" for row in table.rows if row.note]
         if lines[-1]:
