@@ -31,11 +31,10 @@ def index() -> str:
         lines.append(f"## {table.title}\n")
         if table.note:
             lines.append(f"{table.note}\n")
-        published = " / ".join(table.columns)
-        has_numbers = any(row.published for row in table.rows)
-        lines += [
-            f"| row | file; command `… bash {LAUNCHER}` | differs from the base in | published{f' ({published})' if has_numbers else ''} |"
-        ]
+        numbers = (
+            f"published ({' / '.join(table.columns)})" if any(row.published for row in table.rows) else "published"
+        )
+        lines.append(f"| row | file; command `… bash {LAUNCHER}` | differs from the base in | {numbers} |")
         lines.append("|---|---|---|---|")
         for row in table.rows:
             same = runs_as(row)
