@@ -12,7 +12,7 @@ import pytest
 
 from recipe.tw_grpo.reward import score_response
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS = 16
