@@ -256,7 +256,8 @@ def test_not_unicode_and_not_parquet(tmp_path):
 
 
 def test_videos_are_found_as_published_or_flat_but_never_mixed_up(tmp_path):
-    for place in ("MMVU/videos/Art/0.mp4", "MMVU/videos/Law/0.mp4", "flat.webm", "tvqa/clip_1/00001.jpg"):
+    real = "data0613/star/Charades_v1_480/AJTDO.mp4"  # where MVBench's newer archives put it
+    for place in ("MMVU/videos/Art/0.mp4", "MMVU/videos/Law/0.mp4", "flat.webm", "tvqa/clip_1/00001.jpg", real):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).write_bytes(b"x")
     (tmp_path / "0.mp4").write_bytes(b"x")
@@ -267,6 +268,7 @@ def test_videos_are_found_as_published_or_flat_but_never_mixed_up(tmp_path):
         "./Evaluation/MMVU/videos/Law/0.mp4": "MMVU/videos/Law/0.mp4",
         "b/flat.mp4": "flat.webm",
         "tvqa/clip_1": "tvqa/clip_1",
+        "/MVBench/star/Charades_v1_480/AJTDO.mp4": real,
         "MVBench/tvqa/clip_1.mp4": "tvqa/clip_1",
         "a/Art/0.mp4": None,  # 0.mp4 lies at the top, but two subjects have one of this name
         "a/../../etc/passwd": None,
@@ -336,6 +338,24 @@ def test_a_missing_video_is_named_or_left_out_and_counted(tmp_path, root):
     assert len(rows) == 2 and list(report["bad_videos"]) == ["videos/Art/v2.mp4"]
     rows, _ = run("mmvu", "published", tmp_path, root, "--skip-bad-videos", "--limit", "1", "--seed", "3")
     assert len(rows) == 1
+
+
+def test_a_name_without_folder_is_looked_for_everywhere_but_must_be_there_once(tmp_path, root):
+    """NExT-QA's folders without the map file that names them."""
+    for place in ("0001", "0002"):
+        (root / place).mkdir()
+    (root / "v1.mp4").rename(root / "0001" / "v1.mp4")
+    (root / "v2.mp4").rename(root / "0002" / "v2.mp4")
+    annotations = forms.make("nextgqa", "published", tmp_path)
+    (tmp_path / "map_vid_vidorID.json").unlink()
+    common = ["--benchmark", "nextgqa", "--annotations", str(annotations), "--video-root", str(root)]
+    output = tmp_path / "out.parquet"
+    benchmarks.main([*common, "--output", str(output)])
+    found = [row["videos"][0]["video"] for row in pq.read_table(output).to_pylist()]
+    assert found[0] == f"file://{root}/0001/v1.mp4" and found[2] == f"file://{root}/0002/v2.mp4"
+    os.link(root / "0001" / "v1.mp4", root / "0002" / "v1.mp4")
+    with pytest.raises(UserError, match="test.csv.*'v1.mp4' is ambiguous"):
+        benchmarks.main([*common, "--output", str(output)])
 
 
 def test_whole_videos_beside_clips_are_whole(tmp_path, root):
