@@ -15,6 +15,7 @@ from data_prep.inversion.words import (
     AMBIGUOUS,
     COLOURS,
     DETERMINERS,
+    FINITE,
     PREPOSITIONS,
     PRONOUNS,
     SUBORDINATE,
@@ -26,6 +27,8 @@ from data_prep.inversion.words import (
 _BEFORE_NO_VERB = DETERMINERS | PREPOSITIONS
 _OPENS_CLAUSE = SUBORDINATE - {"so"}
 _FIRM = VERBS - AMBIGUOUS
+# A finite verb where the subject should be: the question is broken English, or the cut is at the wrong verb.
+_FINITE_FORMS = frozenset(form for form, (base, _) in FINITE.items() if base in _FIRM) - {"left", "saw", "felt", "rose"}
 _FOLLOWS_VERB = frozenset(
     "the a an his her its their up down on off out in into onto over to towards toward at away back forward forwards "
     "backwards around against along across near after before when while with from for himself herself itself "
@@ -77,6 +80,8 @@ def split_base_verb(words: Sequence[str]) -> Clause | None:
         start -= 1
     subject = tuple(words[:start])
     if subject[-1] in _BEFORE_NO_VERB and subject[-1] not in COLOURS | PRONOUNS and len(subject) > 1:
+        return None
+    if not _FINITE_FORMS.isdisjoint(subject):
         return None
     if len(subject) == 1 and subject[0] not in PRONOUNS:
         return None

@@ -31,4 +31,9 @@ class Draw:
     def some(self, items: Sequence[T], n: int) -> list[T]:
         """`n` of `items` in random order."""
         rest = list(items)
-        return [rest.pop(self.below(len(rest))) for _ in range(n)]
+        bits, chosen = self._bits, []
+        for left in range(len(rest), len(rest) - n, -1):
+            bits, place = divmod(bits, left)
+            chosen.append(rest.pop(place))
+        self._bits = bits
+        return chosen

@@ -22,7 +22,10 @@ _PLURAL |= {"action": "actions", "place": "places", "color": "colors", "colour":
 _PLURAL |= {"person": "people", "item": "items", "way": "ways", "event": "events", "toy": "toys", "hand": "hands"}
 _HOW_NOT = frozenset("many much long old often far tall big high come fast close heavy large about else".split())
 _ING_NO = frozenset("the a an his her its their of wearing holding carrying sitting standing lying".split())
-_UNUSUAL = re.compile(r"""[.,;:!?"\t\n\r]|  """)
+_THINGS = frozenset(
+    "nearing something everything building ceiling clothing railing painting wedding morning string".split()
+)
+_UNUSUAL = re.compile(r"""[.,;:!?"\t\n\r]|  |n't""")
 
 
 def negate(text: str, dataset: str = "") -> Negation:
@@ -125,7 +128,13 @@ def _progressive(words: list[str]) -> int | None:
     for place, word in enumerate(words):
         if word in SUBORDINATE:
             break
-        if place and word.endswith("ing") and len(word) > 5 and words[place - 1] not in PREPOSITIONS | _ING_NO:
+        if (
+            place
+            and word.endswith("ing")
+            and len(word) > 5
+            and word not in _THINGS
+            and words[place - 1] not in PREPOSITIONS | _ING_NO
+        ):
             forms.append(place)
     if words[0] in PRONOUNS and len(words) > 1:
         return 1
@@ -148,7 +157,7 @@ def _able(words: list[str]) -> int | None:
 
 def _negative(words: list[str]) -> bool:
     """Whether the question itself is negative: a second "not" would be hard to read."""
-    return not NEGATIVE.isdisjoint(words) or "n't" in "".join(words)
+    return not NEGATIVE.isdisjoint(words)
 
 
 def _join(head: str, *parts: tuple[str, ...] | list[str]) -> str:

@@ -27,16 +27,21 @@ from data_prep.inversion.words import (
 )
 
 _WH = frozenset("what which who whom whose why how where when".split())
+_WH_IS = frozenset(f"{word}'s" for word in _WH - {"whose", "which"})
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_PLAIN = re.compile(r"[a-z0-9 ]*\??")
+_HAS = frozenset("been done got gone become".split())
 _LAST_PLACE = 7  # "which part of the man's body was …": the finite verb is within so many words
 _PREPOSITIONS = PREPOSITIONS - {"wearing", "holding", "carrying", "using", "riding", "playing", "like", "not", "nt"}
 
 
 def negate(text: str, dataset: str = "") -> Negation | None:
     """The negated question; None if there is no question word or no finite verb this grammar knows."""
-    words = [word.lower() for word in _WORD.findall(text)]
+    words = _words(text)
     if len(words) < 2:
         return None
+    if words[0].replace("’", "'") in _WH_IS:  # "what's the boy doing"
+        return _contracted(text, words)
     first = _question_word(words)
     if first is None:
         return _yes_no(text, words)
@@ -60,6 +65,14 @@ def negate(text: str, dataset: str = "") -> Negation | None:
     if _is_predicate(word, following, words[first]) or place == len(words) - 1:
         return Negation(f"{text[:end]} not{text[end:]}", doubt)
     return Negation(f"{text[:start]}{_like(text[start:end], CONTRACTED[word])}{text[end:]}", doubt)
+
+
+def _words(text: str) -> list[str]:
+    """The words in lower case, as `_WORD` finds them; quicker where the text is plain."""
+    lower = text.lower()
+    if _PLAIN.fullmatch(lower):
+        return lower.rstrip("?").split()
+    return [word.lower() for word in _WORD.findall(text)]
 
 
 def _span(text: str, place: int) -> tuple[int, int]:
@@ -130,5 +143,15 @@ def _yes_no(text: str, words: list[str]) -> Negation | None:
     )
 
 
+def _contracted(text: str, words: list[str]) -> Negation | None:
+    doubt = problem(words[0][:-2], "is", words[1:])
+    if doubt == NEGATIVE_ALREADY or not _HAS.isdisjoint(words):  # "what's he done" is "what has he done"
+        return None
+    end = _span(text, 0)[1]
+    return Negation(f"{text[: end - 2]} isn't{text[end:]}", doubt)
+
+
 def _like(old: str, new: str) -> str:
+    if len(old) > 1 and old.isupper():
+        return new.upper()
     return new.capitalize() if old[0].isupper() else new

@@ -85,14 +85,16 @@ class _Tells(dict):
         return self[written]
 
 
-_TELLS = _Tells()
-_NOTHING = {""}
+_tell = _Tells().__getitem__
 
 
 def meaning(option: str) -> set[str]:
     """What of an option tells it from others: stems of its words, synonyms made one; and "", so that none is empty."""
-    told = {_TELLS[word] for word in option.split()}
-    return told | _NOTHING if told != _NOTHING else {"", option.lower().strip(string.punctuation)}
+    told = set(map(_tell, option.split()))
+    told.add("")
+    if len(told) == 1:
+        told.add(option.lower().strip(string.punctuation))
+    return told
 
 
 def overlaps(truth: set[str], other: set[str]) -> bool:

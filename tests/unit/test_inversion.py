@@ -46,7 +46,9 @@ GRAMMATICAL = [
     ("how  is the baby moving ?", "how  isn't the baby moving ?"),  # spacing stays
     ("Without the cube, what will happen?", "Without the cube, what will not happen?"),  # clause in front
     ("why did the man fall", "why didn't the man fall"),
-    ("what's happening", None),  # no word this grammar may cut
+    ("What's the boy doing?", "What isn't the boy doing?"),  # contraction
+    ("what's he done", None),  # this one is "has"
+    ("WHY DID THE BOY FALL?", "WHY DIDN'T THE BOY FALL?"),  # case stays
     ("why did nt the boy sit", None),  # negative already
     ("the boy runs", None),  # no question
     ("", None),
@@ -67,6 +69,8 @@ EXCLUSION = [
     ("why is the man wearing blue reading a book", ANY + "why is the man wearing blue reading a book"),  # in doubt
     ("how did the car not hit it", ANY + "how did the car not hit it"),  # two negations are hard to read
     ("how many people are there", ANY + "how many people are there"),
+    ("why was the balloon in the air nearing the end", ANY + "why was the balloon in the air nearing the end"),
+    ("how did the men made the plane fly off", ANY + "how did the men made the plane fly off"),  # not "flew off"
     ("what did the boy doing", ANY + "what did the boy doing"),  # broken English stays as it is
     ("Is it red?", ANY.capitalize().replace("not", "NOT") + "is it red?"),
     ("why does the toy train move", ANY + "why does the toy train move"),  # "train" may be the verb
