@@ -237,7 +237,7 @@ def test_ranks_give_what_one_gives(tmp_path, world, ulysses, kind):
     uids, lengths = kit.ON_RANKS[world // ulysses]
     programs = [
         subprocess.Popen(
-            [sys.executable, str(Path(kit.__file__)), str(model), str(tmp_path / "out")],
+            [sys.executable, str(Path(kit.__file__).with_name("engine_rank.py")), str(model), str(tmp_path / "out")],
             cwd=ROOT,
             env={
                 **os.environ,
