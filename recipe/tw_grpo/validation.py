@@ -18,7 +18,7 @@ from recipe.tw_grpo.errors import UserError
 from recipe.tw_grpo.policy_loss import POLICY_LOSS
 
 VERL_VERSION = "0.9.1"
-TRAINER_MODES = ("sync", "colocate_async")  # each shown by an end-to-end run
+TRAINER_MODES = ("sync", "colocate_async", "separate_async")  # each shown by an end-to-end run
 
 
 def settings_of(config: DictConfig) -> TWGRPOConfig | None:
