@@ -20,10 +20,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_prep.benchmark_readers import mvbench, published, tempcompass, video_r1
-from data_prep.benchmark_readers.common import Question, Reading, load_json, refuse_duplicates
+from data_prep.benchmark_readers.common import Question, Reading, refuse_duplicates
 from data_prep.options import add_frame_arguments, check_output, finish_videos, sampling_of
 from data_prep.prompts import multi_answer_prompt
 from data_prep.provenance import provenance
+from data_prep.records import load_json
 from data_prep.schema import build_record, write_parquet
 from data_prep.video_folder import VideoFolder
 from data_prep.video_places import check_published, find_published, unique_names

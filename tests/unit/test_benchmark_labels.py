@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from data_prep import benchmarks
 from data_prep.benchmark_readers import common, video_r1
-from data_prep.benchmark_readers.common import answer_positions, lettered_options
+from data_prep.benchmark_readers.common import answer_positions
+from data_prep.records import lettered_options
 from recipe.tw_grpo.errors import UserError
 
 
