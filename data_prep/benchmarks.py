@@ -20,11 +20,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_prep.benchmark_readers import mvbench, published, tempcompass, video_r1
-from data_prep.benchmark_readers.common import Question, Reading, load_json, refuse_duplicates
+from data_prep.benchmark_readers.common import Question, Reading, refuse_duplicates
 from data_prep.options import add_frame_arguments, check_output, finish_videos, sampling_of
 from data_prep.prompts import multi_answer_prompt
 from data_prep.provenance import provenance
+from data_prep.records import load_json
 from data_prep.schema import build_record, write_parquet
+from data_prep.video_folder import VideoFolder
 from data_prep.video_places import check_published, find_published, unique_names
 from data_prep.videos import TOKEN_PIXELS
 from recipe.tw_grpo.command_line import Parser, integer, run_main
@@ -91,22 +93,24 @@ def count_line(name: str, found: int, path: Path) -> str:
     return f"WARNING: {name} has {expected:,} questions, {path} gives {found:,}; figures will not compare"
 
 
-def locate(questions: Sequence[Question], root: Path, decode: bool) -> tuple[dict[str, Path], dict[str, str]]:
-    """Per published video: where it lies, or what is wrong with it."""
+def locate(
+    questions: Sequence[Question], unique: set[str], root: Path, decode: bool
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Per published video: where it lies, or what is wrong with it. `unique`: names that need no folder."""
     good: dict[str, Path] = {}
     bad: dict[str, str] = {}
     first = {question.video: question for question in reversed(questions)}
-    unique = unique_names(first)
+    anywhere = VideoFolder(root)
     for video in tqdm(dict.fromkeys(q.video for q in questions), desc="videos", unit="video", disable=None):
         path = find_published(root, video, unique)
-        if path is None:
-            bad[video] = f"{first[video].where}: video {video!a} is not below {root}; check --video-root"
-            continue
         try:
+            if path is None and "/" in video:
+                raise UserError(f"video {video!a} is not below {root}; check --video-root")
+            path = path or anywhere.find(video)  # published without a folder: NExT-QA without its map
             check_published(path, decode)
             str(path).encode("utf-8")  # a parquet text must be
             good[video] = path
-        except (UserError, UnicodeEncodeError) as error:
+        except (UserError, ValueError) as error:  # ValueError: a name no file can have, or not UTF-8
             bad[video] = f"{first[video].where}: {error}"
     return good, bad
 
@@ -159,7 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     protocol = args.data_source or benchmark.protocol.format(videos="clips" if clips else "whole_videos")
 
     chosen = questions if args.skip_bad_videos else sample(questions, args.limit, args.seed)
-    good, bad = locate(chosen, args.video_root, args.check_videos)
+    unique = unique_names(question.video for question in questions)
+    good, bad = locate(chosen, unique, args.video_root, args.check_videos)
     if args.frames_dir is None:
         for video, path in list(good.items()):
             if path.is_dir():
@@ -204,6 +209,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     lines.append(f"videos: {len(good):,} found, {len(bad):,} missing or broken")
     lines += [line for line in [about_frames.pop("frames_line", None)] if line]
     lines.append(f"written to {args.output}: {len(rows):,} questions, data_source {protocol}")
+    if len(rows) < len(questions) == benchmark.questions and args.limit is None:
+        lines.append(f"WARNING: {benchmark.questions - len(rows):,} of {args.benchmark}'s questions are left out")
     report = {
         **provenance(args, reading.inputs),
         "summary": lines,

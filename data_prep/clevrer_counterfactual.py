@@ -14,7 +14,6 @@ import sys
 if not __package__:  # run as a file: `data_prep` of this clone, and not data_prep/inspect.py for Python's own inspect
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-import json
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -29,7 +28,7 @@ from data_prep.inversion.draw import Draw
 from data_prep.options import add_frame_arguments, check_output, finish_videos, sampling_of
 from data_prep.prompts import LETTERS, multi_answer_prompt
 from data_prep.provenance import provenance
-from data_prep.records import need
+from data_prep.records import load_json, need
 from data_prep.schema import build_record, write_parquet
 from data_prep.videos import SPLITS, check_video, find_video
 from recipe.tw_grpo.command_line import Parser, integer, probability, run_main
@@ -69,10 +68,7 @@ def find_annotations(path: Path, split: str | None) -> tuple[Path, str]:
 
 def load_scenes(path: Path) -> list[Any]:
     """The list of scenes in the json file `path`."""
-    try:
-        scenes = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        raise UserError(f"{path}: not a JSON file ({error}); download it again") from None
+    scenes = load_json(path)
     if not isinstance(scenes, list):
         raise UserError(f"{path}: expected a list of scenes as in CLEVRER's questions/train.json, found {type(scenes)}")
     return scenes

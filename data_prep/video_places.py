@@ -17,7 +17,9 @@ from data_prep.videos import check_video
 from recipe.tw_grpo.errors import UserError
 
 PICTURES = (".jpg", ".jpeg", ".png")
-FRAME_FOLDER_FPS = 3.0  # MVBench's README: its TVQA frames are taken at 3 a second
+# MVBench's archives unpack into video/, newer copies of its STAR and CLEVRER videos into data0613/ beside the others.
+TOPS = ("", "video", "data0613", "video/data0613")
+FRAME_FOLDER_FPS = 3.0  # of MVBench's TVQA pictures, as public evaluation scripts read them
 
 
 def picture_files(folder: str | os.PathLike[str]) -> list[str]:
@@ -41,20 +43,24 @@ def find_published(root: Path, published: str, unique: Collection[str] = ()) -> 
     if the bare name is in `unique`. Another suffix (a converted video) counts as the same video.
     """
     parts = [part for part in published.split("/") if part not in ("", ".", "..")]
-    for skipped in range(len(parts)):
-        if skipped == len(parts) - 1 > 0 and parts[-1] not in unique:
-            break
-        path = os.path.join(root, *parts[skipped:])
-        if os.path.isfile(path):  # False, not an exception, for names no file can have
-            return Path(os.path.abspath(path))
-        stem, suffix = os.path.splitext(path)
-        for candidate in SUFFIXES:
-            if candidate != suffix.lower() and os.path.isfile((stem if suffix in SUFFIXES else path) + candidate):
-                return Path(os.path.abspath((stem if suffix in SUFFIXES else path) + candidate))
-        for folder in (stem, path) if suffix in SUFFIXES else (path,):
-            if os.path.isdir(folder) and picture_files(folder):
-                return Path(os.path.abspath(folder))
+    last = len(parts) if len(parts) == 1 or (parts and parts[-1] in unique) else len(parts) - 1
+    for skipped in range(last):
+        for top in TOPS:
+            found = _at(os.path.join(root, top, *parts[skipped:]))
+            if found:
+                return Path(os.path.abspath(found))
     return None
+
+
+def _at(path: str) -> str | None:
+    """`path`, or the same name with another suffix, or as a folder of pictures."""
+    stem, suffix = os.path.splitext(path)
+    if suffix.lower() not in SUFFIXES:  # a bare name; what looks like its suffix belongs to it
+        stem, suffix = path, ""
+    for candidate in (path, *(stem + other for other in SUFFIXES)):
+        if os.path.isfile(candidate):  # False, not an exception, for names no file can have
+            return candidate
+    return next((folder for folder in (stem, path) if os.path.isdir(folder) and picture_files(folder)), None)
 
 
 def check_published(path: Path, decode: bool) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What readers of benchmarks share: a question, files to records, lettered options, and which option an answer means.
+"""What readers of benchmarks share: a question, tables to records, and which option an answer means.
 
 Every function either gives the one meaning of its input or raises one line that names file, record and field. Nothing
 is guessed: a label is never made from an answer that fits two options or none.
@@ -8,7 +8,6 @@ is guessed: a label is never made from an answer that fits two options or none.
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,12 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.inversion.lettered import text_of
 from data_prep.prompts import LETTERS
-from data_prep.records import need
+from data_prep.records import need, text_of
 from recipe.tw_grpo.errors import UserError
-
-_LETTERED = re.compile(r"\s*(?:\(([A-Z])\)|([A-Z])[.):])(?:\s+|$)")
 
 
 @dataclass(frozen=True)
@@ -57,21 +53,6 @@ class Reading:
     left_out: dict[str, int]
     inputs: list[Path]
     notes: list[str] = field(default_factory=list)
-
-
-def load_json(path: Path) -> Any:
-    """What the JSON file `path` holds (a .jsonl file: the list of its lines).
-
-    Raises:
-        UserError: it is no JSON, with the place where it breaks off.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        raise UserError(f"{path}: not a JSON file ({error}); download it again") from None
 
 
 def load_table(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -128,32 +109,6 @@ def seconds_of(record: dict[str, Any], where: str) -> tuple[float, float] | None
     if values[0] >= values[1]:
         raise UserError(f"{where}: 'start' ({values[0]}) must be before 'end' ({values[1]})")
     return float(values[0]), float(values[1])
-
-
-def plain_options(texts: Any, where: str, key: str = "options") -> tuple[str, ...]:
-    """Options as they stand: 1 to 26 texts, none of them blank."""
-    if not isinstance(texts, list):
-        raise UserError(f"{where}: {key!r} must be a list, found {type(texts).__name__}")
-    if not 1 <= len(texts) <= len(LETTERS):
-        raise UserError(f"{where}: {key!r} has {len(texts)} entries, expected 1 to {len(LETTERS)}")
-    named = {f"{key}[{number}]": text for number, text in enumerate(texts)}
-    return tuple(text_of(named, name, where) for name in named)
-
-
-def lettered_options(texts: Any, where: str, key: str = "options") -> tuple[str, ...]:
-    """Options without their letters: all of "A. x", "(A) x" or "A) x", in order; or none of them lettered."""
-    options = plain_options(texts, where, key)
-    matches = [_LETTERED.match(option) for option in options]
-    if not any(matches):
-        return options
-    if not all(matches):
-        number = next(i for i, match in enumerate(matches) if match is None)
-        raise UserError(f"{where}: {key}[{number}] has no letter, others have: {ascii(options[number]):.60}")
-    letters = "".join(match[1] or match[2] for match in matches)
-    if letters != LETTERS[: len(letters)]:
-        raise UserError(f"{where}: {key!r} must be lettered {LETTERS[: len(letters)]}, found {letters}")
-    bare = [option[match.end() :] for option, match in zip(options, matches, strict=True)]
-    return plain_options(bare, where, key)
 
 
 def letter_positions(answer: str, options: Sequence[str], where: str, key: str = "answer") -> tuple[int, ...] | None:

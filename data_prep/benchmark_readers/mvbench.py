@@ -13,14 +13,12 @@ from typing import Any
 from data_prep.benchmark_readers.common import (
     Question,
     Reading,
-    load_json,
-    plain_options,
     read_records,
     records_of,
     seconds_of,
-    text_of,
     text_position,
 )
+from data_prep.records import load_json, plain_options, text_of
 from recipe.tw_grpo.errors import UserError
 
 _STAR = "star/Charades_v1_480"

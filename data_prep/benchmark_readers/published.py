@@ -16,17 +16,13 @@ from data_prep.benchmark_readers.common import (
     answer_positions,
     id_of,
     letter_positions,
-    lettered_options,
-    load_json,
     load_table,
-    plain_options,
     read_records,
     records_of,
-    text_of,
 )
 from data_prep.inversion import nextgqa
 from data_prep.prompts import LETTERS
-from data_prep.records import need
+from data_prep.records import lettered_options, load_json, need, plain_options, text_of
 from data_prep.video_folder import read_map
 from data_prep.videos import clevrer_path
 from recipe.tw_grpo.errors import UserError

@@ -18,15 +18,12 @@ from typing import Any
 from data_prep.benchmark_readers.common import (
     Question,
     Reading,
-    load_json,
     load_table,
-    plain_options,
     read_records,
-    text_of,
     text_position,
 )
 from data_prep.prompts import LETTERS
-from data_prep.records import need
+from data_prep.records import load_json, need, plain_options, text_of
 from recipe.tw_grpo.errors import UserError
 
 TASKS = ("multi-choice", "yes_no", "caption_matching", "captioning")

@@ -15,14 +15,12 @@ from data_prep.benchmark_readers.common import (
     Reading,
     answer_positions,
     id_of,
-    lettered_options,
-    load_json,
     read_records,
     records_of,
     refuse_disagreement,
     seconds_of,
-    text_of,
 )
+from data_prep.records import lettered_options, load_json, text_of
 from recipe.tw_grpo.errors import UserError
 
 MULTIPLE_CHOICE = {"multiple choice", "multiple-choice", "multi-choice"}

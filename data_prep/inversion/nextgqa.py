@@ -10,7 +10,7 @@ import csv
 import io
 from pathlib import Path
 
-from data_prep.inversion.lettered import clean_options, is_video_r1, load_json, read_lettered, read_video_r1
+from data_prep.inversion.lettered import clean_options, is_video_r1, load_records, read_lettered, read_video_r1
 from data_prep.inversion.question import Question
 from data_prep.records import need
 from recipe.tw_grpo.errors import UserError
@@ -37,7 +37,7 @@ def read(path: Path) -> tuple[list[Question], int]:
 
 def _read_json(path: Path) -> tuple[list[Question], int]:
     questions, others = [], 0
-    for number, record in enumerate(load_json(path)):
+    for number, record in enumerate(load_records(path)):
         where = f"{path}: record {number}"
         if is_video_r1(record):
             source = need(record, "data_source", str, where)

@@ -10,10 +10,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from data_prep.inversion.lettered import clean_options, is_video_r1, load_json, read_lettered, read_video_r1, text_of
+from data_prep.inversion.lettered import clean_options, is_video_r1, load_records, read_lettered, read_video_r1
 from data_prep.inversion.question import Question
 from data_prep.prompts import LETTERS
-from data_prep.records import need
+from data_prep.records import need, text_of
 from recipe.tw_grpo.errors import UserError
 
 
@@ -24,7 +24,7 @@ def read(path: Path) -> tuple[list[Question], int]:
         UserError: whatever is wrong, with file, record and field.
     """
     questions, others = [], 0
-    for number, record in enumerate(load_json(path)):
+    for number, record in enumerate(load_records(path)):
         where = f"{path}: record {number}"
         if is_video_r1(record):
             if need(record, "data_source", str, where).upper() != "STAR":

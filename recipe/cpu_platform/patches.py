@@ -80,6 +80,12 @@ def _one_process(initialize: Callable[[], None]) -> Iterator[None]:
                 os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
 
+def _gloo_of_one() -> None:
+    import torch
+
+    torch.distributed.init_process_group("gloo", init_method=os.environ["DIST_INIT_METHOD"], rank=0, world_size=1)
+
+
 # --- verl: pinned memory --------------------------------------------------------------------------------------------
 
 
@@ -100,10 +106,7 @@ def _pinning_fails(fsdp_utils: ModuleType) -> bool:
     import torch
     from torch.distributed.device_mesh import init_device_mesh
 
-    def initialize() -> None:
-        torch.distributed.init_process_group("gloo", init_method=os.environ["DIST_INIT_METHOD"], rank=0, world_size=1)
-
-    with _one_process(initialize):
+    with _one_process(_gloo_of_one):
         model = torch.nn.Linear(2, 2)
         policy = fsdp_utils.CPUOffloadPolicy(pin_memory=True)
         try:
@@ -114,6 +117,40 @@ def _pinning_fails(fsdp_utils: ModuleType) -> bool:
                 return True
             raise
     return False
+
+
+# --- verl: a saved policy -------------------------------------------------------------------------------------------
+
+
+def _copy_saved_weights(fsdp_utils: ModuleType) -> None:
+    """The trainer separate_async sets a policy aside with `tensor.cpu()`, which on a CPU is no copy.
+
+    The optimizer then changes the policy that was set aside, restoring it changes nothing, and the "old"
+    log-probabilities (and D_t) of a step's second and later updates are those of the new policy, without an error.
+    """
+    original = fsdp_utils.fsdp2_sharded_save_to_cpu
+
+    @functools.wraps(original)
+    def fsdp2_sharded_save_to_cpu(model):
+        state, spec = original(model)
+        return {name: (tensor.clone(), of_tensor) for name, (tensor, of_tensor) in state.items()}, spec
+
+    fsdp_utils.fsdp2_sharded_save_to_cpu = fsdp2_sharded_save_to_cpu
+
+
+def _saved_weights_change(fsdp_utils: ModuleType) -> bool:
+    import torch
+    from torch.distributed.device_mesh import init_device_mesh
+
+    with _one_process(_gloo_of_one):
+        model = torch.nn.Linear(2, 2)
+        fsdp_utils.fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+        before = model.weight.full_tensor().detach().clone()
+        saved = fsdp_utils.fsdp2_sharded_save_to_cpu(model)
+        with torch.no_grad():
+            model.weight.add_(1)
+        fsdp_utils.fsdp2_sharded_load_from_cpu(model, *saved)
+        return not torch.equal(model.weight.full_tensor(), before)
 
 
 # --- verl: position ids of a multimodal batch -----------------------------------------------------------------------
@@ -270,6 +307,13 @@ PATCHES: tuple[Patch, ...] = (
         "verl 0.9.1 workers/engine/fsdp/transformer_impl.py:462 passes CPUOffloadPolicy(pin_memory=True)",
         _no_pinned_memory,
         _pinning_fails,
+    ),
+    Patch(
+        "saved-policy",
+        "verl.utils.fsdp_utils",
+        "verl 0.9.1 utils/fsdp_utils.py:1180 keeps local_gpu_tensor.detach().cpu(), the parameter itself on a CPU",
+        _copy_saved_weights,
+        _saved_weights_change,
     ),
     Patch(
         "position-ids",

@@ -7,6 +7,8 @@ of the whole verl configuration. The settings of the method itself are checked b
 
 from __future__ import annotations
 
+import logging
+import os
 from importlib.metadata import version
 from typing import Any
 
@@ -18,7 +20,7 @@ from recipe.tw_grpo.errors import UserError
 from recipe.tw_grpo.policy_loss import POLICY_LOSS
 
 VERL_VERSION = "0.9.1"
-TRAINER_MODES = ("sync", "colocate_async")  # each shown by an end-to-end run
+TRAINER_MODES = ("sync", "colocate_async", "separate_async")  # each shown by an end-to-end run
 
 
 def settings_of(config: DictConfig) -> TWGRPOConfig | None:
@@ -113,10 +115,16 @@ def _check_groups(config: DictConfig) -> None:
             "devices (trainer.n_gpus_per_node * trainer.nnodes): make it a divisor"
         )
     ranks = devices // of_one_sequence
-    if config.data.train_batch_size % ranks:
+    setting, prompts = "data.train_batch_size", config.data.train_batch_size
+    if config.trainer.v1.trainer_mode == "separate_async":  # verl's trainer takes one mini-batch at a time
+        setting, prompts = (
+            "actor_rollout_ref.actor.ppo_mini_batch_size",
+            config.actor_rollout_ref.actor.ppo_mini_batch_size,
+        )
+    if prompts % ranks:
         raise UserError(
-            f"data.train_batch_size={config.data.train_batch_size} prompts cannot be shared evenly by {ranks} "
-            "data-parallel ranks without splitting a prompt's responses: make it a multiple"
+            f"{setting}={prompts} prompts cannot be shared evenly by {ranks} data-parallel ranks without splitting a "
+            "prompt's responses: make it a multiple"
         )
 
 
@@ -137,12 +145,35 @@ def _check_trainer(config: DictConfig) -> None:
             f"trainer.v1.trainer_mode={mode} has not been shown to give exact token weights: set it to "
             + " or ".join(TRAINER_MODES)
         )
+    if mode == "separate_async":
+        _check_separate_async(config)
     correction = config.algorithm.get("rollout_correction")
     if correction and correction.get("bypass_mode", False):
         raise UserError(
             "algorithm.rollout_correction.bypass_mode=True skips the forward pass that token weights come from: "
             "set it to False"
         )
+
+
+def _check_separate_async(config: DictConfig) -> None:
+    """What would stop verl 0.9.1 after minutes, or make it train another policy than it says (docs/upstream.md)."""
+    if not config.actor_rollout_ref.hybrid_engine:
+        level = logging.getLevelName(os.environ.get("VERL_LOGGING_LEVEL", "INFO"))
+        if isinstance(level, int) and level <= logging.INFO:
+            raise UserError(
+                "actor_rollout_ref.hybrid_engine=False stops verl 0.9.1 at a log line of its own "
+                "(trainer_separate_async.py:181): set the environment variable VERL_LOGGING_LEVEL=WARN, or "
+                "hybrid_engine to True"
+            )
+    actor = config.actor_rollout_ref.actor
+    if config.trainer.v1.separate_async.parameter_sync_step > 1 and actor.strategy == "fsdp2":
+        for name in ("param_offload", "offload_policy"):
+            if actor.fsdp_config.get(name):
+                raise UserError(
+                    f"actor_rollout_ref.actor.fsdp_config.{name}=True: verl 0.9.1 then loses the old or the new policy "
+                    "between the updates of a step (fsdp_utils.py:1180): set it to False, or "
+                    "trainer.v1.separate_async.parameter_sync_step to 1"
+                )
 
 
 def _plain(section: Any) -> Any:

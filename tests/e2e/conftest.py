@@ -70,6 +70,12 @@ def real_scene() -> Path:
 
 
 @pytest.fixture(scope="session")
+def start() -> type[Run]:
+    """Makes a further run: start(folder, train file, *overrides, **environment)."""
+    return Run
+
+
+@pytest.fixture(scope="session")
 def tiny_assets() -> Path:
     return assets()
 

@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other ways to train than the default's: each a real run of two steps whose dumped weights are the definition's."""
 
+import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+SEPARATE_ASYNC = [
+    line
+    for line in (ROOT / "recipe/cpu_platform/separate_async.args").read_text().splitlines()
+    if line and not line.startswith("#")
+]
 
 WAYS = {
     "two mini-batches, two epochs, importance weights of verl's rollout correction": [
@@ -27,14 +36,24 @@ WAYS = {
     ],
     "asynchronous rollout on the same devices": ["trainer.v1.trainer_mode=colocate_async"],
     "two data-parallel ranks": ["trainer.n_gpus_per_node=2"],
+    # Two updates a step, so that the old policy is set aside and restored; one batch ahead, so that step 2 is stale.
+    "asynchronous rollout on separate devices": [
+        *SEPARATE_ASYNC,
+        "trainer.v1.separate_async.parameter_sync_step=2",
+        "actor_rollout_ref.actor.ppo_mini_batch_size=4",
+        "actor_rollout_ref.hybrid_engine=False",
+        "trainer.save_freq=1",
+        "trainer.max_actor_ckpt_to_keep=2",
+    ],
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_weights_are_the_definition(run, tiny_assets, tmp_path, way):
+def test_weights_are_the_definition(start, tiny_assets, tmp_path, way):
     overrides = WAYS[way]
+    environment = {"VERL_LOGGING_LEVEL": "WARN"} if "actor_rollout_ref.hybrid_engine=False" in overrides else {}
     # Prompts of the whole data set: eight would not refill what filtering takes out.
-    other = type(run)(tmp_path / "run", tiny_assets / "train.parquet", *overrides, STEPS="2")
+    other = start(tmp_path / "run", tiny_assets / "train.parquet", *overrides, STEPS="2", **environment)
     assert other.code == 0, f"{other.stdout}\n{other.stderr}\n{other.log[-5000:]}"
     for step in (1, 2):
         metrics = other.metrics[step]
@@ -54,8 +73,27 @@ def test_weights_are_the_definition(run, tiny_assets, tmp_path, way):
                 expected = [1 + 0.7 * (d - low) / (high - low) for d in row["token_divergence"]]
                 assert row["token_weights"] == pytest.approx(expected, abs=1e-5)
     if "logspace" not in way:
-        dump = other.out / "rollouts/1.jsonl"  # of the initial policy
-        command = [sys.executable, "-m", "recipe.tw_grpo.recompute", tiny_assets / "policy", dump, other.train_file]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stdout.count('"G": 8') == 8
+        # Which prompts are in a step depends on time in "separate"; a wrong policy is seen at 0.1 and more there.
+        tolerance = "1e-3" if "separate" in way else "1e-4"
+        recomputed(other, 1, tiny_assets / "policy", tolerance)
+    if "separate" in way:
+        assert other.metrics[2]["training/off_policy/trajectory_staleness/min"] == 1
+        # Responses of the first policy; their D_t and weights are those of the policy that step 2 started from.
+        recomputed(other, 2, other.out / "checkpoints/global_step_1/actor/huggingface", tolerance)
+        first, last = (greedy_responses(other, step) for step in (0, 2))
+        assert first.keys() == last.keys() and first != last, "the rollout worker's weights have not been updated"
+
+
+def recomputed(other, step, policy, tolerance):
+    """The dump of a step has the D_t and weights of `policy` (a Hugging Face folder), in all its groups."""
+    command = [sys.executable, "-m", "recipe.tw_grpo.recompute", f"--tolerance={tolerance}"]
+    command += [policy, other.out / f"rollouts/{step}.jsonl", other.train_file]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count('"G": 8') == 8
+
+
+def greedy_responses(other, step):
+    """Responses of verl's validation at temperature 0, by prompt."""
+    lines = (other.out / f"validation/{step}.jsonl").read_text().splitlines()
+    return {row["input"]: row["output"] for row in map(json.loads, lines)}

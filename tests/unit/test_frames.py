@@ -202,3 +202,50 @@ def test_a_folder_of_pictures_becomes_listed_frames(qwen, tmp_path):
     # Pictures 7 to 19 (seconds 2 to 6 at three a second, from one), eight of them, ends included.
     assert len(levels) == 8 and levels[0] == pytest.approx(56, abs=2) and levels[-1] == pytest.approx(152, abs=2)
     assert note["sample_fps"] == pytest.approx(8 / 13 * 3)
+
+
+def test_a_benchmark_of_videos_and_folders_of_pictures(qwen, video, tmp_path):
+    """MVBench mixes both: with --frames-dir all rows are listed frames, and what cannot be decoded is counted."""
+    import pyarrow.parquet as pq
+
+    from data_prep import benchmarks
+
+    root = tmp_path / "root"
+    (root / "tvqa" / "frames_fps3_hq" / "scene").mkdir(parents=True)
+    for number in range(1, 19):
+        picture = Image.fromarray(np.full((120, 200, 3), 10 * number, np.uint8))
+        picture.save(root / "tvqa" / "frames_fps3_hq" / "scene" / f"{number:05d}.jpg")
+    shutil.copy(video, root / "good.mp4")
+    (root / "broken.mp4").write_bytes(video.read_bytes()[:500])
+    asked = {"question": "What?", "candidates": ["x", "y"], "answer": "y"}
+    folder = tmp_path / "json"
+    folder.mkdir()
+    tasks = {
+        "episodic_reasoning": [{**asked, "video": "scene", "start": 1.0, "end": 5.0}],
+        "state_change": [{**asked, "video": "broken.mp4"}, {**asked, "video": "good.mp4"}],
+    }
+    for task, records in tasks.items():
+        (folder / f"{task}.json").write_text(json.dumps(records))
+    output = tmp_path / "out.parquet"
+    command = [
+        "--benchmark",
+        "mvbench",
+        "--annotations",
+        str(folder),
+        "--video-root",
+        str(root),
+        "--output",
+        str(output),
+    ]
+    command += ["--frames-dir", str(tmp_path / "frames"), "--num-frames", "4"]
+    with pytest.raises(UserError, match=r"state_change.json: record 0: video .*broken.mp4"):
+        benchmarks.main(command)
+    assert not output.exists()
+    benchmarks.main([*command, "--skip-bad-videos"])
+    rows = pq.read_table(output).to_pylist()
+    report = json.loads(Path(f"{output}.report.json").read_text())
+    assert [row["extra_info"]["index"] for row in rows] == [0, 1]
+    assert [row["extra_info"]["scene"] for row in rows] == ["scene", "good.mp4"]
+    assert all(len(row["videos"][0]["video"]) == 4 for row in rows)
+    assert list(report["bad_videos"]) == ["perception/videos/broken.mp4"] and report["counts"]["written"] == 2
+    assert sum(report["frames"]["clips_by_size"].values()) == 2

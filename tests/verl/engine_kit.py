@@ -1,14 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the engine tests share: tiny models on disk, verl's real FSDP2 engine, batches, and D_t by definition.
-
-As a script it is one of several gloo ranks: `engine_kit.py MODEL OUTPUT` with RANK, WORLD_SIZE, STORE,
-ULYSSES and VIDEO set.
-"""
+"""What the engine tests share: tiny models on disk, verl's real FSDP2 engine, batches, and D_t by definition."""
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import torch
@@ -354,49 +348,3 @@ def by_group(logits: list[torch.Tensor], uids: list[str]) -> list[torch.Tensor]:
         for row in rows:
             result[row] = divergence[: len(logits[row])]
     return result
-
-
-def rank_main(model: str, output: str) -> None:
-    """Data-parallel rank 0 takes the responses of prompt p, rank 1 those of q, and so on, in micro-batches of one.
-
-    With ULYSSES=n, n neighbouring processes share each sequence, packed; they are one data-parallel rank. VIDEO=1 is
-    for a vision-language model.
-    """
-    rank, world, ulysses = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "ULYSSES"))
-    torch.distributed.init_process_group(
-        "cpu:gloo", rank=rank, world_size=world, init_method=f"file://{os.environ['STORE']}"
-    )
-    uids, lengths = ON_RANKS[world // ulysses]
-    rows = [row for row, uid in enumerate(uids) if world == ulysses or uid == "pqrs"[rank // ulysses]]
-    options = {"packed": ulysses > 1, "vl": os.environ["VIDEO"] == "1"}
-    if options["packed"]:
-        import torch_flash
-
-        torch_flash.use()
-        engine = build_engine(
-            Path(model),
-            attention=torch_flash.NAME,
-            model_options={"use_remove_padding": True},
-            engine_options={"ulysses_sequence_parallel_size": ulysses},
-        )
-    else:
-        engine = build_engine(Path(model))
-    found = infer(engine, make_batch(uids, lengths, rows, **options))
-    gradient, moved = step(engine, rows, "outside", micro=1, uids=uids, lengths=lengths, **options)
-    heads = [parameter for name, parameter in engine.module.named_parameters() if "lm_head" in name]
-    torch.save(
-        {
-            "rows": rows,
-            "divergence": [row.clone() for row in found["token_divergence"].unbind()],
-            "head rows on this rank": [tuple(parameter.to_local().shape) for parameter in heads],
-            "gradient": gradient,
-            "moved": moved,
-        },
-        f"{output}.{rank}",
-    )
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    rank_main(*sys.argv[1:])

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 CPU = {**os.environ, "VERL_PLATFORM": "cpu", "OMP_NUM_THREADS": "1", "VERL_USE_EXTERNAL_PLUGINS": "cpu_platform"}
 
@@ -78,27 +80,38 @@ import json, sys
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 import verl
+from verl.checkpoint_engine import CheckpointEngineRegistry
+from verl.utils.import_utils import import_external_libs
 from verl.utils.config import omega_conf_to_dataclass
 found = []
 for ranks in (1, 2):
     with initialize_config_module(config_module="verl.trainer.config", version_base=None):
         config = compose("ppo_trainer", overrides=[*sys.argv[1:], f"trainer.n_gpus_per_node={ranks}"])
     ray_init = OmegaConf.to_container(OmegaConf.create({**config.ray_kwargs.ray_init}))  # verl/trainer/main_ppo.py:72
-    omega_conf_to_dataclass(config.actor_rollout_ref.rollout)
-    found.append([ray_init["num_gpus"], config.actor_rollout_ref.ref.strategy])
+    transfer = omega_conf_to_dataclass(config.actor_rollout_ref.rollout).checkpoint_engine
+    import_external_libs(transfer.custom_backend_module or None)  # verl/checkpoint_engine/base.py:336
+    engine = CheckpointEngineRegistry.get(transfer.backend).__name__
+    found.append([ray_init["num_gpus"], config.actor_rollout_ref.ref.strategy, engine])
 print("RESULT", json.dumps(found))
 """
 
 
-def test_overrides_compose_in_verls_own_configuration():
-    lines = (ROOT / "recipe/cpu_platform/overrides.args").read_text().splitlines()
+@pytest.mark.parametrize(
+    "files, expected",
+    [
+        (["overrides"], [[1, "fsdp2", "ColocatedCheckpointEngine"], [2, "fsdp2", "ColocatedCheckpointEngine"]]),
+        (["overrides", "separate_async"], [[2, "fsdp2", "GlooCheckpointEngine"]] * 2),
+    ],
+)
+def test_overrides_compose_in_verls_own_configuration(files, expected):
+    lines = [line for file in files for line in (ROOT / f"recipe/cpu_platform/{file}.args").read_text().splitlines()]
     overrides = [line for line in lines if line and not line.startswith("#")]
     done = subprocess.run(
         [sys.executable, "-c", OVERRIDES, *overrides], env=CPU, cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     results = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     assert done.returncode == 0 and results, done.stderr[-4000:]
-    assert json.loads(results[0].removeprefix("RESULT ")) == [[1, "fsdp2"], [2, "fsdp2"]]
+    assert json.loads(results[0].removeprefix("RESULT ")) == expected
 
 
 def test_env_sh_chooses_the_platform_and_keeps_what_is_set():

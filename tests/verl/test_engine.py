@@ -53,6 +53,26 @@ def test_divergence_for_every_micro_batch_size(engine, model, micro):
     close(found, kit.definition(model), rtol=1e-4)
 
 
+def test_a_policy_set_aside_and_restored_has_its_own_divergence(engine):
+    """What verl's trainer separate_async does between the updates of a step; the gathered head follows."""
+    from verl.utils.fsdp_utils import fsdp2_sharded_load_from_cpu, fsdp2_sharded_save_to_cpu
+
+    def divergence():
+        return exact(engine, kit.make_batch()).values()
+
+    old, of_old = fsdp2_sharded_save_to_cpu(engine.module), divergence()
+    try:
+        with torch.no_grad():
+            engine.module.get_output_embeddings().weight.mul_(1.3)  # an update that D_t depends on by the head alone
+        new, of_new = fsdp2_sharded_save_to_cpu(engine.module), divergence()
+        fsdp2_sharded_load_from_cpu(engine.module, *old)
+        assert torch.equal(divergence(), of_old) and not torch.allclose(of_old, of_new, rtol=1e-2)
+        fsdp2_sharded_load_from_cpu(engine.module, *new)
+        assert torch.equal(divergence(), of_new)
+    finally:
+        fsdp2_sharded_load_from_cpu(engine.module, *old)
+
+
 @pytest.mark.parametrize("max_tokens", [20, 33, 1000])
 def test_divergence_with_dynamic_micro_batches(engine, model, max_tokens):
     """verl reorders the rows then; one micro-batch, several, and one row each."""
@@ -237,7 +257,7 @@ def test_ranks_give_what_one_gives(tmp_path, world, ulysses, kind):
     uids, lengths = kit.ON_RANKS[world // ulysses]
     programs = [
         subprocess.Popen(
-            [sys.executable, str(Path(kit.__file__)), str(model), str(tmp_path / "out")],
+            [sys.executable, str(Path(kit.__file__).with_name("engine_rank.py")), str(model), str(tmp_path / "out")],
             cwd=ROOT,
             env={
                 **os.environ,

@@ -20,6 +20,7 @@ GOOD = [
     "data.train_batch_size=4",
     "trainer.n_gpus_per_node=2",
 ]
+SEPARATE = ["trainer.v1.trainer_mode=separate_async", "actor_rollout_ref.actor.ppo_mini_batch_size=2"]
 INSIDE = ["+algorithm.tw_grpo.weight_placement=inside", "actor_rollout_ref.actor.policy_loss.loss_mode=tw_grpo"]
 
 
@@ -36,6 +37,13 @@ def config(*overrides):
         ["+algorithm.tw_grpo={alpha: 1.0, divergence: logspace_k3, weight_form: literal}"],
         ["actor_rollout_ref.actor.strategy=fsdp2"],
         ["trainer.v1.trainer_mode=colocate_async"],
+        [*SEPARATE, "data.train_batch_size=3"],  # it is the mini-batch that two ranks share
+        [
+            *SEPARATE,
+            "actor_rollout_ref.actor.strategy=fsdp2",
+            "trainer.v1.separate_async.parameter_sync_step=1",
+            "actor_rollout_ref.actor.fsdp_config.param_offload=True",
+        ],
         INSIDE,
         ["algorithm.rollout_correction.rollout_is=token"],
         ["reward.reward_manager.name=multi_answer"],
@@ -90,9 +98,26 @@ def test_accepted(overrides):
             ["algorithm.adv_estimator=grpo", "actor_rollout_ref.actor.policy_loss.loss_mode=tw_grpo"],
             ["policy_loss.loss_mode=tw_grpo", "adv_estimator=tw_grpo"],
         ),
+        (["trainer.v1.trainer_mode=another"], ["trainer_mode=another", "sync or colocate_async or separate_async"]),
         (
-            ["trainer.v1.trainer_mode=separate_async"],
-            ["trainer_mode=separate_async", "sync or colocate_async"],
+            [*SEPARATE, "actor_rollout_ref.actor.ppo_mini_batch_size=3"],
+            ["actor_rollout_ref.actor.ppo_mini_batch_size=3", "2 data-parallel ranks", "multiple"],
+        ),
+        (
+            [
+                *SEPARATE,
+                "actor_rollout_ref.actor.strategy=fsdp2",
+                "actor_rollout_ref.actor.fsdp_config.param_offload=True",
+            ],
+            ["actor.fsdp_config.param_offload=True", "False", "parameter_sync_step to 1"],
+        ),
+        (
+            [
+                *SEPARATE,
+                "actor_rollout_ref.actor.strategy=fsdp2",
+                "actor_rollout_ref.actor.fsdp_config.offload_policy=True",
+            ],
+            ["actor.fsdp_config.offload_policy=True", "False", "parameter_sync_step to 1"],
         ),
         (
             ["algorithm.rollout_correction.bypass_mode=True"],
@@ -121,6 +146,17 @@ def test_refused(overrides, named):
         validation.check(config(*overrides))
     assert all(part in str(caught.value) for part in named), str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("level, refused", [("DEBUG", True), ("INFO", True), ("WARN", False), ("ERROR", False)])
+def test_verls_broken_log_line_is_met_up_to_the_level_info(monkeypatch, level, refused):
+    monkeypatch.setenv("VERL_LOGGING_LEVEL", level)
+    without_hybrid = config(*SEPARATE, "actor_rollout_ref.hybrid_engine=False")
+    if refused:
+        with pytest.raises(UserError, match="hybrid_engine=False .* VERL_LOGGING_LEVEL=WARN, or hybrid_engine to True"):
+            validation.check(without_hybrid)
+    else:
+        validation.check(without_hybrid)
 
 
 def test_more_sequence_parallelism_than_ranks_is_refused_in_words():
