@@ -97,7 +97,10 @@ ROLLOUT=(
     actor_rollout_ref.rollout.agent.default_agent_loop=seeded_agent
     actor_rollout_ref.rollout.max_num_seqs=64
     actor_rollout_ref.rollout.max_model_len=256
-    actor_rollout_ref.rollout.max_num_batched_tokens=4096
+    # Room for all 64 prompts of 128 tokens at once: vLLM's CPU backend stops when it cuts the prompt of a seeded request
+    # in two (vLLM 0.27.1, v1/worker/gpu_model_runner.py:3750 takes back the token drawn too early by a generator's
+    # offset, which CPU generators do not have).
+    actor_rollout_ref.rollout.max_num_batched_tokens=8192
     actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=32
     actor_rollout_ref.rollout.val_kwargs.temperature=0
 )
