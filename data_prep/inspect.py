@@ -7,7 +7,6 @@ be trained on. It changes nothing but the page it writes.
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 from collections import Counter
@@ -37,6 +36,7 @@ from data_prep.record_checks import (
 )
 from recipe.tw_grpo.command_line import Parser, integer, run_main
 from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.files import write_whole
 
 COLUMNS = ("data_source", "prompt", "videos", "reward_model", "extra_info")
 
@@ -145,16 +145,6 @@ def sample_lines(rows: Sequence[tuple[int, Row]]) -> list[str]:
     return lines
 
 
-def write_page(path: Path, text: str) -> None:
-    """Write the page whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(
@@ -191,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.samples:
         target = args.page or args.file.with_name(args.file.name + ".html")
         shown = tqdm(numbered[: args.samples], desc="page", unit="record", disable=None)
-        write_page(target, page(args.file, shown, lines, problems.lines()))
+        write_whole(target, page(args.file, shown, lines, problems.lines()))
         print(f"page with {min(args.samples, len(numbered))} records: {target}")
     for line in problems.lines():
         print(f"inspect: {args.file}: {line}", file=sys.stderr)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+from recipe.tw_grpo.options import LETTERS
+
 VIDEO_TAG = "<video>"
 MEDIA_TAGS = ("<image>", "<video>", "<audio>")  # what verl's RLHFDataset cuts a message at
 

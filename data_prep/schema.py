@@ -7,9 +7,7 @@ All rows of a file have the same keys: parquet would fill a missing one with Non
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import pyarrow.parquet as pq
 
 from data_prep.prompts import LETTERS, MEDIA_TAGS, VIDEO_TAG
 from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.files import whole_file
 
 ABILITY = "video_qa"
 _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
@@ -147,13 +146,6 @@ def write_parquet(
     table = pa.Table.from_pylist(list(records), schema=schema)
     path.parent.mkdir(parents=True, exist_ok=True)
     report_path = path.with_name(path.name + ".report.json")
-    with ExitStack() as cleanup:
-        parts = []
-        for target in (report_path, path):
-            part = target.with_name(f".{target.name}.{os.getpid()}.part")
-            cleanup.callback(part.unlink, missing_ok=True)
-            parts.append((part, target))
-        parts[0][0].write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        pq.write_table(table, parts[1][0], compression="zstd")
-        for part, target in parts:
-            os.replace(part, target)
+    with whole_file(path) as data, whole_file(report_path) as beside:  # left in reverse order: the report comes first
+        beside.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        pq.write_table(table, data, compression="zstd")

@@ -23,6 +23,7 @@ from examples.tiny.supervise import supervise
 from recipe.tw_grpo.command_line import Parser, integer, run_main
 from recipe.tw_grpo.config import CHOICES
 from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.files import write_whole
 from recipe.tw_grpo.scoring.reading import read_log
 from recipe.tw_grpo.scoring.score import summarize
 
@@ -56,18 +57,8 @@ def claim(out: Path, identity: dict[str, Any]) -> bool:
         out.rename(aside)
         print(f"the evaluation that was in {out} had other settings and is now in {aside}", flush=True)
     out.mkdir(parents=True, exist_ok=True)
-    write(record, json.dumps({"identity": identity, "versions": versions()}, indent=1) + "\n")
+    write_whole(record, json.dumps({"identity": identity, "versions": versions()}, indent=1) + "\n")
     return (out / SCORES).exists()
-
-
-def write(path: Path, text: str) -> None:
-    """A whole file or none."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def validate(command: list[str], questions: Path, folder: Path) -> tuple[int, list[dict[str, Any]]]:
@@ -104,9 +95,9 @@ def evaluate(out: Path, parts: list[tuple[Path, int]], command: list[str], rule:
         if code:
             return code
         answers += lines
-    write(out / ANSWERS, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in answers))
+    write_whole(out / ANSWERS, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in answers))
     shutil.copyfile(out / "parts/000/hydra/.hydra/config.yaml", out / CONFIG)
-    write(out / SCORES, json.dumps(summarize(read_log(out / ANSWERS), rule), indent=1, allow_nan=False) + "\n")
+    write_whole(out / SCORES, json.dumps(summarize(read_log(out / ANSWERS), rule), indent=1, allow_nan=False) + "\n")
     return 0
 
 

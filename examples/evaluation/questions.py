@@ -6,7 +6,6 @@ verl validates a file at once and writes its answers at the end; a part is what 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.files import whole_file
 
 
 def resample(table: pa.Table, frames: int | None, pixels: int | None, where: str) -> pa.Table:
@@ -83,8 +83,7 @@ def write_parts(
     written = []
     for number, (start, length) in enumerate(parts(table.num_rows, largest)):
         target = folder / f"{number:03d}.parquet"
-        beside = folder / f".{target.name}.{os.getpid()}.part"
-        pq.write_table(table.slice(start, length), beside, compression="zstd")
-        os.replace(beside, target)
+        with whole_file(target) as part:
+            pq.write_table(table.slice(start, length), part, compression="zstd")
         written.append((target, length))
     return written

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from examples.evaluation.launch import ANSWERS, RECORD, SCORES, write
+from examples.evaluation.launch import ANSWERS, RECORD, SCORES
 from examples.paper.catalogue import published_models
 from recipe.tw_grpo.command_line import Parser, run_main
 from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.files import write_whole
 from recipe.tw_grpo.scoring.__main__ import with_interval
 from recipe.tw_grpo.scoring.reading import read_log
 from recipe.tw_grpo.scoring.score import summarize
@@ -96,8 +97,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for title, texts in tables:
         print()
         print_table(texts, title)
-    write(folders[0] / "table.json", json.dumps({"models": models}, indent=1, allow_nan=False) + "\n")
-    write(folders[0] / "table.md", "\n".join(markdown(texts, title) for title, texts in tables))
+    write_whole(folders[0] / "table.json", json.dumps({"models": models}, indent=1, allow_nan=False) + "\n")
+    write_whole(folders[0] / "table.md", "\n".join(markdown(texts, title) for title, texts in tables))
     for model in models:
         if model["unfinished"]:
             print(f"\n{model['folder']}: not finished, so without a number: {', '.join(model['unfinished'])}")

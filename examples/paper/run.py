@@ -24,6 +24,7 @@ from examples.tiny.launch import reward_settings, versions
 from examples.tiny.supervise import supervise
 from recipe.tw_grpo.command_line import Parser, integer, run_main
 from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.files import write_whole
 from recipe.tw_grpo.tables import markdown, print_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +41,8 @@ def execute(run: Run) -> int:
         aside = next(p for n in range(1, 10**6) if not (p := run.folder.with_name(f"{run.folder.name}.{n}")).exists())
         run.folder.rename(aside)
         print(f"the run that was in {run.folder} is now in {aside}", flush=True)
-    write(run.record, json.dumps({"identity": run.identity()}, indent=1) + "\n")
+    run.record.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(run.record, json.dumps({"identity": run.identity()}, indent=1) + "\n")
     environment = os.environ | run.environment()
     if run.where == TINY:  # it has a supervisor of its own
         return _wait(subprocess.Popen(run.command(), env=environment, cwd=ROOT))
@@ -50,7 +52,7 @@ def execute(run: Run) -> int:
     os.environ.update(run.environment() | {"VERL_FILE_LOGGER_PATH": str(log)})
     about = {"estimator": None, "seed": run.seed, "steps": run.steps, "command": run.shell()}
     about |= {"reward_kwargs": reward_settings(run.command()), "versions": versions()}
-    write(run.folder / "run.json", json.dumps(about, indent=1) + "\n")
+    write_whole(run.folder / "run.json", json.dumps(about, indent=1) + "\n")
     return supervise(run.command(), log=run.folder / "train.log", metrics=log, steps=run.steps, patience=7200)
 
 
@@ -70,17 +72,6 @@ def _wait(process: subprocess.Popen) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def write(path: Path, text: str) -> None:
-    """A whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def collect(runs: dict[tuple[str, int], Run], labels: dict[str, str], reference: str) -> dict[str, Any]:
@@ -181,8 +172,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for title, texts in (tables := cells(result)):
         print()
         print_table(texts, title)
-    write(out / "table.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
-    write(out / "table.md", "\n".join(markdown(texts, title) for title, texts in tables))
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "table.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+    write_whole(out / "table.md", "\n".join(markdown(texts, title) for title, texts in tables))
     print(f"\ntable: {out}/table.json, {out}/table.md")
     gaps = [(row["row"], seed, why) for row in result["rows"] for seed, why in row["missing"].items()]
     for name, seed, why in gaps:

@@ -7,7 +7,6 @@ many of them, chosen by `--seed`, so that both kinds of data have the same numbe
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 
 from recipe.tw_grpo.command_line import Parser, integer, run_main
 from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.files import whole_file
 
 
 def single_answer(source: Path, target: Path, limit: int | None = None, seed: int = 0) -> int:
@@ -39,12 +39,8 @@ def single_answer(source: Path, target: Path, limit: int | None = None, seed: in
     if not table.num_rows:
         raise UserError(f"{source}: no question has exactly one right option")
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
+    with whole_file(target) as part:
         pq.write_table(table, part, compression="zstd")
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
     return table.num_rows
 
 

@@ -16,6 +16,7 @@ import av
 import numpy as np
 
 from examples.tiny.physics import CELL, RADIUS, Body, Scene, simulate
+from recipe.tw_grpo.files import whole_file
 
 BACKGROUND = 24  # grey level of free scenes and of lane 0
 LANE_STEP = 40  # each lane of a lane scene is this much lighter than the one above: a cell shows which lane it is in
@@ -119,14 +120,10 @@ def write_mp4(frames: np.ndarray, path: str | os.PathLike[str], fps: int) -> Non
     codec = video_codec()
     quality = {"crf": "12", "preset": "superfast", "bf": "0"} if codec == "libx264" else {"qscale": "2"}
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with whole_file(path) as part:
         with av.open(str(part), "w", format="mp4") as container:
             stream = container.add_stream(codec, rate=Fraction(fps), options={**quality, "threads": "1"})
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             for array in frames:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(array, format="rgb24")))
             container.mux(stream.encode())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

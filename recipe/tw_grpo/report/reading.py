@@ -20,6 +20,7 @@ import numpy as np
 from recipe.tw_grpo.answers import parse_answer
 from recipe.tw_grpo.config import RewardConfig
 from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.files import json_lines
 from recipe.tw_grpo.options import LETTERS, listed_options
 from recipe.tw_grpo.reward import score_response
 
@@ -136,17 +137,11 @@ def _records(path: Path, notes: list[str]) -> Iterator[tuple[int, dict[str, Any]
     broken, number = [], 0
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError):
-                    record = None
-                if isinstance(record, dict):
-                    yield number, record
-                else:
+            for number, record in json_lines(file):
+                if record is None:
                     broken.append(number)
+                else:
+                    yield number, record
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     if broken:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from recipe.tw_grpo.bootstrap import DRAWS, drawn_means, interval
+from recipe.tw_grpo.files import write_whole
 from recipe.tw_grpo.options import LETTERS
 from recipe.tw_grpo.report.reading import PARTS, Response, Run
 from recipe.tw_grpo.reward import fixed_reward, soft_reward
@@ -189,9 +189,4 @@ def summarize(run: Run) -> dict[str, Any]:
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:
     """Write as JSON, whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(path, json.dumps(summary, indent=2, allow_nan=False) + "\n")

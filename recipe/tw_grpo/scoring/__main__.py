@@ -7,7 +7,6 @@ Only the command line and the layout of its tables are here.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from recipe.tw_grpo.bootstrap import DRAWS
 from recipe.tw_grpo.command_line import Parser, integer, run_main
 from recipe.tw_grpo.config import CHOICES
+from recipe.tw_grpo.files import write_whole
 from recipe.tw_grpo.scoring.compare import compare, page
 from recipe.tw_grpo.scoring.hacking import hacking_rows
 from recipe.tw_grpo.scoring.published import published_rows
@@ -197,7 +197,8 @@ def main_compare(argv: Sequence[str]) -> None:
             print(f"scoring: note: {many} samples are in {result[which]} only, left out", file=sys.stderr, flush=True)
     if args.html:
         tables = compare_tables(result, 0)
-        _write(args.html, page(result, tables[0][1]))
+        args.html.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(args.html, page(result, tables[0][1]), errors="backslashreplace")
         print(f"scoring: written: {args.html}", file=sys.stderr, flush=True)
     show(compare_tables(result, args.changed), args, result)
 
@@ -229,17 +230,6 @@ def main_published(argv: Sequence[str]) -> None:
     args = parser.parse_args(argv)
     title, rows, data = published_rows()
     show([(title, rows)], args, data)
-
-
-def _write(path: Path, text: str) -> None:
-    """A whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8", errors="backslashreplace")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 COMMANDS = {"compare": main_compare, "hacking": main_hacking, "published": main_published, "speed": main_speed}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.files import json_lines
 from recipe.tw_grpo.options import listed_options
 
 GENERIC_KEYS = 'response (text), truth ("A,C"), and optionally id, question, options, video, category'
@@ -147,17 +148,11 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
                 for number, record in enumerate(records, 1):
                     yield number, record if isinstance(record, dict) else None
                 return
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError):
-                    record = None
+            for number, record in json_lines(file):
                 if record is None and number == 1 and start == b"{" and (listed := _one_object(path)) is not None:
                     yield from enumerate(listed, 1)
                     return
-                yield number, record if isinstance(record, dict) else None
+                yield number, record
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
