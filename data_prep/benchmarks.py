@@ -29,8 +29,8 @@ from data_prep.schema import build_record, write_parquet
 from data_prep.video_folder import VideoFolder
 from data_prep.video_places import check_published, find_published, unique_names
 from data_prep.videos import TOKEN_PIXELS
-from recipe.tw_grpo.command_line import Parser, integer, run_main
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
+from recipe.tw_grpo.toolbox.errors import UserError
 
 EVALUATION_PIXELS = 256 * TOKEN_PIXELS  # the paper evaluates at twice the pixels of training
 WHOLE_VIDEO = (0.0, 1e6)  # seconds; qwen-vl-utils cuts the end to the video's

@@ -31,8 +31,8 @@ from data_prep.provenance import provenance
 from data_prep.records import load_json, need
 from data_prep.schema import build_record, write_parquet
 from data_prep.videos import SPLITS, check_video, find_video
-from recipe.tw_grpo.command_line import Parser, integer, probability, run_main
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.command_line import Parser, integer, probability, run_main
+from recipe.tw_grpo.toolbox.errors import UserError
 
 # The validation split as published: its scenes, and (one right, several right) questions after leaving out those
 # without a right choice (the paper's 9,238).

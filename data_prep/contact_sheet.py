@@ -15,7 +15,7 @@ from typing import Any
 
 from data_prep.prompts import LETTERS
 from data_prep.record_checks import Row, entry_of, name_of, options_of, prompt_of, right_letters
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 STRIP = 8  # frames of a strip
 HEIGHT = 120  # pixels of a frame on the page

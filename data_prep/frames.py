@@ -23,8 +23,8 @@ import psutil
 from tqdm import tqdm
 
 from data_prep.video_places import FRAME_FOLDER_FPS, picture_files
-from recipe.tw_grpo.command_line import Parser, integer
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.command_line import Parser, integer
+from recipe.tw_grpo.toolbox.errors import UserError
 
 FORMATS = {"png": {"compress_level": 6}, "jpeg": {"quality": 95, "subsampling": 0}}  # keyword arguments of PIL's save
 NOTE = "frames.json"

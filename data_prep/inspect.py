@@ -34,9 +34,9 @@ from data_prep.record_checks import (
     prompt_of,
     right_letters,
 )
-from recipe.tw_grpo.command_line import Parser, integer, run_main
-from recipe.tw_grpo.errors import UserError
-from recipe.tw_grpo.files import write_whole
+from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
+from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.toolbox.files import write_whole
 
 COLUMNS = ("data_source", "prompt", "videos", "reward_model", "extra_info")
 

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from scipy.optimize import minimize
 from scipy.stats import rankdata
 
-from recipe.tw_grpo.command_line import Parser, run_main
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.command_line import Parser, run_main
+from recipe.tw_grpo.toolbox.errors import UserError
 
 FOLDS = 5
 REPEATS = 4  # other folds each time, the mean counts: with few records one cut says little

@@ -13,8 +13,8 @@ import pyarrow as pa
 from data_prep import frames
 from data_prep.schema import arrow_schema, frames_schema
 from data_prep.videos import PAPER_FRAMES, PAPER_PIXELS, TOKEN_PIXELS, sampling_options
-from recipe.tw_grpo.command_line import Parser, integer
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.command_line import Parser, integer
+from recipe.tw_grpo.toolbox.errors import UserError
 
 
 def add_frame_arguments(parser: Parser, max_pixels: int = PAPER_PIXELS) -> None:

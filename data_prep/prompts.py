@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recipe.tw_grpo.options import LETTERS
+from recipe.tw_grpo.toolbox.letters import LETTERS
 
 VIDEO_TAG = "<video>"
 MEDIA_TAGS = ("<image>", "<video>", "<audio>")  # what verl's RLHFDataset cuts a message at

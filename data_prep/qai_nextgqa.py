@@ -14,7 +14,7 @@ if not __package__:  # run as a file: find `data_prep` in this clone even when t
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from data_prep.inversion import command, nextgqa
-from recipe.tw_grpo.command_line import run_main
+from recipe.tw_grpo.toolbox.command_line import run_main
 
 
 def main(argv: Sequence[str] | None = None) -> int:

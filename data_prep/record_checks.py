@@ -19,7 +19,7 @@ import av
 from data_prep.prompts import LETTERS, MEDIA_TAGS, VIDEO_TAG
 from data_prep.video_places import check_published, picture_files
 from data_prep.videos import TOKEN_PIXELS
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 Row = Mapping[str, Any]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.prompts import LETTERS
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 _LETTERED = re.compile(r"\s*(?:\(([A-Z])\)|([A-Z])[.):])(?:\s+|$)")
 _KINDS = {int: "an integer", str: "a text", list: "a list", dict: "an object"}

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.prompts import LETTERS, MEDIA_TAGS, VIDEO_TAG
-from recipe.tw_grpo.errors import UserError
-from recipe.tw_grpo.files import whole_file
+from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.toolbox.files import whole_file
 
 ABILITY = "video_qa"
 _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])

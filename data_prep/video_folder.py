@@ -17,7 +17,7 @@ import av
 
 from data_prep.records import need
 from data_prep.videos import check_video
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from data_prep.video_folder import SUFFIXES
 from data_prep.videos import check_video
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 PICTURES = (".jpg", ".jpeg", ".png")
 # MVBench's archives unpack into video/, newer copies of its STAR and CLEVRER videos into data0613/ beside the others.

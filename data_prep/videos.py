@@ -13,7 +13,7 @@ from pathlib import Path
 
 import av
 
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 TOKEN_PIXELS = 28 * 28  # pixels of one vision token of Qwen2.5-VL

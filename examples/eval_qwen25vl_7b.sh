@@ -134,12 +134,12 @@ FAILED=()
 for BENCHMARK in $BENCHMARKS; do
     echo "$BENCHMARK: $OUT/$BENCHMARK"
     CODE=0
-    "$PYTHON" -m examples.evaluation.launch --out "$OUT/$BENCHMARK" --benchmark "$BENCHMARK" \
+    "$PYTHON" -m recipe.tw_grpo.evaluation.launch --out "$OUT/$BENCHMARK" --benchmark "$BENCHMARK" \
         --data "$DATA/$BENCHMARK.parquet" --model "$MODEL" --frames "$FRAMES" --pixels "$PIXELS" --part "$PART" \
         --rule "$RULE" -- "$PYTHON" -m verl.trainer.main_ppo "${ALL[@]}" || CODE=$?
     if [ "$CODE" = 130 ] || [ "$CODE" = 143 ]; then exit "$CODE"; fi
     if [ "$CODE" != 0 ]; then FAILED+=("$BENCHMARK"); fi
 done
 if [ "${#FAILED[@]}" -gt 0 ]; then echo "eval_qwen25vl_7b: not finished: ${FAILED[*]}; call this again to go on" >&2; fi
-"$PYTHON" -m examples.evaluation.table "$OUT"
+"$PYTHON" -m recipe.tw_grpo.evaluation.table "$OUT"
 [ "${#FAILED[@]}" = 0 ]

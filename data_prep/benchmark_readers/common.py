@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from data_prep.prompts import LETTERS
 from data_prep.records import need, text_of
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from data_prep.benchmark_readers.common import (
     text_position,
 )
 from data_prep.records import load_json, plain_options, text_of
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 _STAR = "star/Charades_v1_480"
 _CLEVRER = "clevrer/video_validation"

@@ -25,7 +25,7 @@ from data_prep.prompts import LETTERS
 from data_prep.records import lettered_options, load_json, need, plain_options, text_of
 from data_prep.video_folder import read_map
 from data_prep.videos import clevrer_path
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 VIDEOMME_COLUMNS = ("videoID", "question_id", "question", "options", "answer")
 NEXT_MAP = "map_vid_vidorID.json"

@@ -24,7 +24,7 @@ from data_prep.benchmark_readers.common import (
 )
 from data_prep.prompts import LETTERS
 from data_prep.records import load_json, need, plain_options, text_of
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 TASKS = ("multi-choice", "yes_no", "caption_matching", "captioning")
 COLUMNS = ("video_id", "question", "answer", "dim")

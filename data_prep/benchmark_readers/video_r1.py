@@ -21,7 +21,7 @@ from data_prep.benchmark_readers.common import (
     seconds_of,
 )
 from data_prep.records import lettered_options, load_json, text_of
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 MULTIPLE_CHOICE = {"multiple choice", "multiple-choice", "multi-choice"}
 

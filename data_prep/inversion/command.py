@@ -23,8 +23,8 @@ from data_prep.provenance import provenance
 from data_prep.schema import build_record, write_parquet
 from data_prep.video_folder import VideoFolder, check_clip, read_map
 from data_prep.videos import SPLITS
-from recipe.tw_grpo.command_line import Parser, integer, probability
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.command_line import Parser, integer, probability
+from recipe.tw_grpo.toolbox.errors import UserError
 
 Reader = Callable[[Path], tuple[list[Question], int]]
 _OVERLAPS_SHOWN = 200

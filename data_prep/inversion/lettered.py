@@ -14,7 +14,7 @@ from typing import Any
 from data_prep.inversion.question import Question
 from data_prep.prompts import LETTERS
 from data_prep.records import lettered_options, load_json, need, text_of
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 _ANSWER = re.compile(r"\s*(?:<answer>\s*)?\(?([A-Za-z])\)?[.:]?\s*(?:</answer>)?\s*", re.ASCII)
 

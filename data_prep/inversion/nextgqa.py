@@ -13,7 +13,7 @@ from pathlib import Path
 from data_prep.inversion.lettered import clean_options, is_video_r1, load_records, read_lettered, read_video_r1
 from data_prep.inversion.question import Question
 from data_prep.records import need
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 _OPTIONS = ("a0", "a1", "a2", "a3", "a4")
 _COLUMNS = ("question", "answer", "qid", "type", *_OPTIONS)

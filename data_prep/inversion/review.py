@@ -18,8 +18,8 @@ from data_prep.inversion.draw import Draw
 from data_prep.inversion.invert import ON_INVALID, STYLES, Outcome, Policy, invert
 from data_prep.inversion.question import Question
 from data_prep.prompts import LETTERS
-from recipe.tw_grpo.command_line import Parser, integer, run_main
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
+from recipe.tw_grpo.toolbox.errors import UserError
 
 READERS = {"nextgqa": nextgqa.read, "star": star.read}
 VERDICTS = ("right", "doubtful", "wrong")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data_prep.inversion import nextgqa, star
 from data_prep.inversion.invert import STYLES, Policy, invert
-from recipe.tw_grpo.command_line import Parser, integer, run_main
+from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
 
 READERS = {"nextgqa": nextgqa.read, "star": star.read}
 

@@ -14,7 +14,7 @@ from data_prep.inversion.lettered import clean_options, is_video_r1, load_record
 from data_prep.inversion.question import Question
 from data_prep.prompts import LETTERS
 from data_prep.records import need, text_of
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 
 def read(path: Path) -> tuple[list[Question], int]:

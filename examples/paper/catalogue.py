@@ -14,7 +14,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 FOLDER = Path(__file__).resolve().parent
 LAUNCHER = "examples/run_qwen25vl_7b_twgrpo.sh"

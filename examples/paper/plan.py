@@ -14,8 +14,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from examples.evaluation.dump import Incomplete, read_complete, read_questions
 from examples.paper.catalogue import LAUNCHER, Row, runs_as
+from recipe.tw_grpo.evaluation.dump import Incomplete, read_complete, read_questions
 
 TINY, CLUSTER = "tiny", "cluster"
 STEPS = {TINY: 36, CLUSTER: 500}  # of examples/run_tiny_cpu.sh and examples/run_qwen25vl_7b_twgrpo.sh

@@ -20,12 +20,12 @@ from examples.paper.catalogue import rows as rows_of
 from examples.paper.plan import CLUSTER, STEPS, TINY, TINY_LAUNCHER, TRAIN_FILE, Run, plan
 from examples.paper.single_answer import single_answer
 from examples.paper.table import cells, measure, table
-from examples.tiny.launch import reward_settings, versions
-from examples.tiny.supervise import supervise
-from recipe.tw_grpo.command_line import Parser, integer, run_main
-from recipe.tw_grpo.errors import UserError
-from recipe.tw_grpo.files import write_whole
-from recipe.tw_grpo.tables import markdown, print_table
+from recipe.tw_grpo.runs.folder import reward_settings, versions
+from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
+from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.toolbox.files import write_whole
+from recipe.tw_grpo.toolbox.supervise import supervise
+from recipe.tw_grpo.toolbox.tables import markdown, print_table
 
 ROOT = Path(__file__).resolve().parents[2]
 _VALIDATION = "data.val_files="

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recipe.tw_grpo.command_line import Parser, integer, run_main
-from recipe.tw_grpo.errors import UserError
-from recipe.tw_grpo.files import whole_file
+from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
+from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.toolbox.files import whole_file
 
 
 def single_answer(source: Path, target: Path, limit: int | None = None, seed: int = 0) -> int:

@@ -16,7 +16,7 @@ import av
 import numpy as np
 
 from examples.tiny.physics import CELL, RADIUS, Body, Scene, simulate
-from recipe.tw_grpo.files import whole_file
+from recipe.tw_grpo.toolbox.files import whole_file
 
 BACKGROUND = 24  # grey level of free scenes and of lane 0
 LANE_STEP = 40  # each lane of a lane scene is this much lighter than the one above: a cell shows which lane it is in

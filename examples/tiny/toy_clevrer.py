@@ -28,8 +28,8 @@ from tqdm import tqdm
 from data_prep.videos import clevrer_path
 from examples.tiny.render import render_frames, video_codec, write_mp4
 from examples.tiny.world import LEVELS, Question, Scene, make_scene, questions, simulate
-from recipe.tw_grpo.command_line import Parser, integer, run_main
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
+from recipe.tw_grpo.toolbox.errors import UserError
 
 SETTINGS = "toy_clevrer.json"  # marks a folder as ours; only such a folder is ever overwritten
 FIRST_INDEX = {"train": 0, "validation": 10_000}  # CLEVRER's numbering

@@ -26,8 +26,8 @@ from examples.tiny.physics import CELL
 from examples.tiny.policy import PolicySize, build_model, build_processor, build_tokenizer, save_policy
 from examples.tiny.render import render_frames, through_codec
 from examples.tiny.world import COLORS, SHAPES, make_scene, questions
-from recipe.tw_grpo.command_line import Parser, run_main
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.command_line import Parser, run_main
+from recipe.tw_grpo.toolbox.errors import UserError
 
 FRAMES = 2  # of each video, the first and the last: what data_prep is told to sample as well
 HEIGHT, WIDTH = 112, 140

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stock verl 0.9.1 and vLLM 0.27.1 lack on a CPU, one `Patch` each, applied right after its module is imported.
+"""What stock verl 0.9.1 and vLLM 0.27.1 lack on a CPU, one `Repair` each, applied right after its module is imported.
 
 A patch says which line makes it necessary, how to repair it, and how to see the defect: `defect(module)` runs the real
 code and tells whether it still fails, so the same function proves that the patch is needed and that it works.
@@ -14,27 +14,10 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import ModuleType
 
-from recipe.lazy_hooks import after_import
-
-
-@dataclass(frozen=True)
-class Patch:
-    """One repair of one module of somebody else.
-
-    name: for people and tests. module: full name of the module it changes, as soon as that has been imported.
-    because: file:line of the verl or vLLM version that makes it necessary. apply: changes the module.
-    defect: True while the module, as it is now, still shows what the patch is for; may import torch and take seconds.
-    """
-
-    name: str
-    module: str
-    because: str
-    apply: Callable[[ModuleType], None]
-    defect: Callable[[ModuleType], bool]
-
+from recipe.tw_grpo.toolbox.after_import import after_import
+from recipe.tw_grpo.toolbox.repair import Repair
 
 # --- verl: process group --------------------------------------------------------------------------------------------
 
@@ -293,50 +276,50 @@ def _operator_is_unknown(extension: ModuleType) -> bool:
     return not hasattr(torch.ops.torchvision, "nms")
 
 
-PATCHES: tuple[Patch, ...] = (
-    Patch(
+PATCHES: tuple[Repair, ...] = (
+    Repair(
         "process-group",
         "verl.utils.distributed",
         'verl 0.9.1 utils/distributed.py:89 builds "cpu:gloo,cpu:gloo", torch 2.13 refuses a device named twice',
         _gloo_only,
         _group_is_refused,
     ),
-    Patch(
+    Repair(
         "pinned-memory",
         "verl.utils.fsdp_utils",
         "verl 0.9.1 workers/engine/fsdp/transformer_impl.py:462 passes CPUOffloadPolicy(pin_memory=True)",
         _no_pinned_memory,
         _pinning_fails,
     ),
-    Patch(
+    Repair(
         "saved-policy",
         "verl.utils.fsdp_utils",
         "verl 0.9.1 utils/fsdp_utils.py:1180 keeps local_gpu_tensor.detach().cpu(), the parameter itself on a CPU",
         _copy_saved_weights,
         _saved_weights_change,
     ),
-    Patch(
+    Repair(
         "position-ids",
         "verl.utils.tensordict_utils",
         "verl 0.9.1 utils/tensordict_utils.py:915 sets _ragged_idx = 2 on a tensor that may be ragged in dimension 1",
         _ragged_position_ids,
         _equal_lengths_break,
     ),
-    Patch(
+    Repair(
         "poll-interval",
         "verl.trainer.ppo.v1.replay_buffer",
         "verl 0.9.1 trainer/ppo/v1/replay_buffer.py:156-157 keeps sampler_kwargs, reads no poll_interval there",
         _honour_poll_interval,
         _poll_interval_is_ignored,
     ),
-    Patch(
+    Repair(
         "weight-sync",
         "vllm.model_executor.layers.utils",
         "vLLM 0.27.1 model_executor/layers/linear.py:220 calls layers/utils.py:234 with remove_weight=True",
         _keep_linear_weights,
         _weight_is_lost,
     ),
-    Patch(
+    Repair(
         "torchvision-operators",
         "torchvision.extension",
         "torchvision 0.28.0 _meta_registrations.py:163 needs operators of a library that a CPU torch cannot load",

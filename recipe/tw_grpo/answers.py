@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from recipe.tw_grpo.config import CHOICES
-from recipe.tw_grpo.options import LETTERS
+from recipe.tw_grpo.toolbox.letters import LETTERS
 
 _LONGEST_ANSWER = 4096  # characters; whatever is longer is an essay, not an answer
 _LONGEST_TAIL = 1 << 16  # characters an answer without tags is looked for in, from the end; 4,096 tokens are fewer

@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 ESTIMATOR = "tw_grpo"  # the value of algorithm.adv_estimator that turns the method on
 REWARD_MANAGER = "multi_answer"  # the value of reward.reward_manager.name

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What TW-GRPO adds to verl's logs, each a number of one training batch; the names are documented in docs/settings.md.
 
-Groups are rows by prompt, as `group_weights.rows_by_group` gives them; placeholder rows are in none.
+Groups are rows by prompt, as `groups.rows_by_group` gives them; placeholder rows are in none.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ import traceback
 from types import ModuleType
 
 try:
-    from recipe.lazy_hooks import after_import
     from recipe.tw_grpo.config import ESTIMATOR, REWARD_MANAGER
+    from recipe.tw_grpo.toolbox.after_import import after_import
 except Exception:
     print("tw_grpo: the plugin could not be loaded, so adv_estimator=tw_grpo will be unknown to verl:", file=sys.stderr)
     traceback.print_exc()
@@ -30,8 +30,8 @@ def _check_configuration(module: ModuleType) -> None:
 
     @functools.wraps(original)
     def validate_config(config, *args, **kwargs):
-        from recipe.tw_grpo import validation
-        from recipe.tw_grpo.errors import UserError, stop
+        from recipe.tw_grpo.integration import validation
+        from recipe.tw_grpo.toolbox.errors import UserError, stop
 
         try:
             validation.check(config)
@@ -45,7 +45,8 @@ def _check_configuration(module: ModuleType) -> None:
 @after_import("verl.trainer.ppo.core_algos")
 def _register_advantage_and_loss(module: ModuleType) -> None:
     from recipe.tw_grpo.advantage import estimate
-    from recipe.tw_grpo.policy_loss import POLICY_LOSS, weight_inside
+    from recipe.tw_grpo.integration.inside_loss import weight_inside
+    from recipe.tw_grpo.policy_loss import POLICY_LOSS
 
     module.register_adv_est(ESTIMATOR)(estimate)
     module.register_policy_loss(POLICY_LOSS)(weight_inside)
@@ -53,14 +54,14 @@ def _register_advantage_and_loss(module: ModuleType) -> None:
 
 @after_import("verl.experimental.reward_loop.reward_manager")
 def _register_reward_manager(module: ModuleType) -> None:
-    from recipe.tw_grpo.reward_manager import MultiAnswerRewardManager
+    from recipe.tw_grpo.integration.reward_manager import MultiAnswerRewardManager
 
     module.register(REWARD_MANAGER)(MultiAnswerRewardManager)
 
 
 @after_import("verl.workers.config.actor")
 def _carry_freezing(module: ModuleType) -> None:
-    from recipe.tw_grpo.freezing import carry_to_engine
+    from recipe.tw_grpo.integration.freezing import carry_to_engine
 
     carry_to_engine(module.FSDPActorConfig)
 
@@ -70,7 +71,7 @@ def _register_engine(module: ModuleType) -> None:
     """A (device, vendor) key goes before verl's own device-only key (verl/workers/engine/base.py, get_engine_cls)."""
     from verl.utils.device import get_device_name, get_vendor
 
-    from recipe.tw_grpo.engine import TWGRPOEngine
+    from recipe.tw_grpo.integration.engine import TWGRPOEngine
 
     module.EngineRegistry.register(
         model_type="language_model",
@@ -83,7 +84,7 @@ def _register_engine(module: ModuleType) -> None:
 @after_import("verl.trainer.ppo.v1")
 def _register_trainers(module: ModuleType) -> None:
     """Each trainer mode gets a subclass that is its parent unless the estimator is tw_grpo."""
-    from recipe.tw_grpo.trainer import with_token_weights
+    from recipe.tw_grpo.integration.trainer import with_token_weights
 
     registry = sys.modules["verl.trainer.ppo.v1.trainer_base"].TRAINER_REGISTRY
     for mode, trainer in list(registry.items()):

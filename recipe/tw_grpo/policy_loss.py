@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Eq. 6 as printed, with the weight inside min(); registered in verl as policy loss `tw_grpo`.
+"""Eq. 6 as printed, with the weight inside min(); integration/inside_loss.py registers it as policy loss `tw_grpo`.
 
 The default placement (`outside`) needs no loss of its own: there w_t multiplies the advantages, and any policy loss of
 verl's does the rest. Here min(w r A, clip(r) A) is not w min(r A, clip(r) A): with r = 1 and w >= 1 a positive one
@@ -7,8 +7,6 @@ keeps its size and only negative advantages grow. That is what is printed, and i
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 
@@ -40,45 +38,3 @@ def inside_objective(
     """
     ratio = (log_prob - old_log_prob).clamp(-_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO).exp()
     return torch.minimum(weights * ratio * advantages, ratio.clamp(1 - clip_low, 1 + clip_high) * advantages)
-
-
-def weight_inside(
-    old_log_prob: torch.Tensor,
-    log_prob: torch.Tensor,
-    advantages: torch.Tensor,
-    response_mask: torch.Tensor,
-    loss_agg_mode: str = "token-mean",
-    config: Any = None,
-    rollout_is_weights: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, dict[str, float]]:
-    """verl's policy-loss interface for `inside_objective`; all tensors [B, T].
-
-    verl hands a loss one tensor besides advantages, `rollout_is_weights`. With `weight_placement=inside` the trainer
-    puts the token weights there, and validation keeps verl's own use of it (rollout correction) away.
-
-    Raises:
-        RuntimeError: no token weights came along.
-    """
-    from verl.trainer.ppo.core_algos import agg_loss
-
-    if rollout_is_weights is None:
-        raise RuntimeError("policy loss tw_grpo got no token weights: it needs algorithm.adv_estimator=tw_grpo")
-    objective = inside_objective(
-        log_prob,
-        old_log_prob,
-        advantages,
-        rollout_is_weights,
-        clip_low=config.clip_ratio if config.clip_ratio_low is None else config.clip_ratio_low,
-        clip_high=config.clip_ratio if config.clip_ratio_high is None else config.clip_ratio_high,
-    )
-    loss = agg_loss(
-        loss_mat=-objective, loss_mask=response_mask, loss_agg_mode=loss_agg_mode, **config.global_batch_info
-    )
-    with torch.no_grad():
-        log_ratio = (log_prob - old_log_prob)[response_mask.bool()]
-        clipped = (objective != rollout_is_weights * (log_prob - old_log_prob).exp() * advantages)[response_mask.bool()]
-        metrics = {
-            "actor/ppo_kl": float(-log_ratio.mean()) if log_ratio.numel() else 0.0,
-            "actor/pg_clipfrac": float(clipped.float().mean()) if clipped.numel() else 0.0,
-        }
-    return loss, metrics

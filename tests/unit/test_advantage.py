@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipe.tw_grpo.advantage import estimate, group_advantages
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 batches = st.lists(
     st.tuples(st.sampled_from("abcd"), st.sampled_from([0.0, 0.1, 0.3, 0.5, 1.0, 1.7, 2.0, -1.0])),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipe.tw_grpo.balancing import pack_groups, rows_per_rank
+from recipe.tw_grpo.integration.balancing import pack_groups, rows_per_rank
 
 batches = st.lists(st.tuples(st.integers(1, 16), st.floats(0, 1e12)), min_size=1, max_size=40)
 

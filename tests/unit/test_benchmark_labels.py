@@ -13,7 +13,7 @@ from data_prep import benchmarks
 from data_prep.benchmark_readers import common, video_r1
 from data_prep.benchmark_readers.common import answer_positions
 from data_prep.records import lettered_options
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from data_prep import benchmarks
 from data_prep.video_places import find_published, unique_names
 from examples.tiny.render import write_mp4
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared" / "data"

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from data_prep import clevrer_counterfactual as prep
 from examples.tiny import toy_clevrer
 from examples.tiny.render import write_mp4
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "data_prep" / "clevrer_counterfactual.py"

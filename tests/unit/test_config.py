@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipe.tw_grpo.config import CHOICES, RewardConfig, TWGRPOConfig
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -119,7 +119,7 @@ def test_settings_cannot_be_changed_later():
 
 
 def test_stop_prints_one_line_and_exits_with_2():
-    program = "from recipe.tw_grpo.errors import UserError, stop; stop(UserError('a\\n  b'))"
+    program = "from recipe.tw_grpo.toolbox.errors import UserError, stop; stop(UserError('a\\n  b'))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "tw_grpo: error: a b\n")
 

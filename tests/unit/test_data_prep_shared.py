@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from data_prep import schema, videos
 from examples.tiny.render import write_mp4
-from recipe.tw_grpo.command_line import run_main
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.command_line import run_main
+from recipe.tw_grpo.toolbox.errors import UserError
 
 
 @pytest.mark.parametrize(

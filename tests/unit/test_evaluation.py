@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_questions import RIGHT, TRUTHS, WHOLE, line, make_parquet
 
-from examples.evaluation import table
-from examples.evaluation.dump import Incomplete, read_complete, read_questions
-from examples.evaluation.launch import claim, fingerprint
-from examples.evaluation.questions import parts, resample, write_parts
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.evaluation import table
+from recipe.tw_grpo.evaluation.dump import Incomplete, read_complete, read_questions
+from recipe.tw_grpo.evaluation.launch import claim, fingerprint
+from recipe.tw_grpo.evaluation.questions import parts, resample, write_parts
+from recipe.tw_grpo.toolbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -161,7 +161,14 @@ def test_an_interrupted_evaluation_goes_on_and_has_no_score_before_the_end(tmp_p
     (tmp_path / "verl.py").write_text(STAND_IN)
     (tmp_path / "broken").write_text("001.parquet")
     out = tmp_path / "model" / "toy"
-    command = [sys.executable, "-m", "examples.evaluation.launch", f"--out={out}", "--benchmark=toy", f"--data={data}"]
+    command = [
+        sys.executable,
+        "-m",
+        "recipe.tw_grpo.evaluation.launch",
+        f"--out={out}",
+        "--benchmark=toy",
+        f"--data={data}",
+    ]
     command += ["--model=tiny", "--frames", "", "--pixels", "", "--part=2", "--", sys.executable]
     command += [str(tmp_path / "verl.py"), f"journal={journal}", f"dies={dies}"]
 

@@ -16,7 +16,7 @@ from PIL import Image
 from data_prep import frames
 from data_prep.videos import sampling_options
 from examples.tiny.render import write_mp4
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 

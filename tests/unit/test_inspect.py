@@ -14,7 +14,7 @@ from data_prep.prompts import multi_answer_prompt
 from data_prep.schema import arrow_schema, build_record, write_parquet
 from data_prep.videos import sampling_options
 from examples.tiny.render import write_mp4
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 EVIL = '<script>alert("x")</script> & <v src=y> \u202e ✓'
 

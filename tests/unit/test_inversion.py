@@ -23,7 +23,7 @@ from data_prep.inversion.negation_paper import negate as paper
 from data_prep.inversion.overlap import meaning, overlaps
 from data_prep.inversion.question import Question
 from data_prep.inversion.review import chosen, count_verdicts, listing
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared" / "data"

@@ -11,9 +11,9 @@ import time
 import psutil
 import pytest
 
-from examples.tiny.launch import prepare, reward_settings
 from examples.tiny.seeds import response_seed
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.runs.folder import prepare, reward_settings
+from recipe.tw_grpo.toolbox.errors import UserError
 
 IDENTITY = {"estimator": "tw_grpo", "seed": 1, "command": "x"}
 
@@ -81,7 +81,7 @@ def test_the_report_learns_how_rewards_were_given():
 def supervised(tmp_path, script, steps=3):
     """Start a supervisor in a process of its own (it adopts orphans, which pytest must not) over a bash script."""
     code = (
-        "import sys; from pathlib import Path; from examples.tiny.supervise import supervise;"
+        "import sys; from pathlib import Path; from recipe.tw_grpo.toolbox.supervise import supervise;"
         "d = Path(sys.argv[1]);"
         f"sys.exit(supervise(['bash', '-c', sys.argv[2]], log=d / 'log', metrics=d / 'metrics', steps={steps}))"
     )

@@ -18,7 +18,7 @@ from examples.paper.plan import MEASURE, plan
 from examples.paper.run import collect, main
 from examples.paper.single_answer import single_answer
 from examples.paper.table import MEASURES, cells, paired, smallest_exact, table
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 
 def by_seed(values):

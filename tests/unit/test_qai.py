@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from data_prep import leak_test, qai_nextgqa, qai_star
 from data_prep.inversion import nextgqa, review, speed, star
 from examples.tiny.render import write_mp4
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared" / "data"

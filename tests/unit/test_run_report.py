@@ -16,9 +16,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from recipe.tw_grpo.command_line import run_main
 from recipe.tw_grpo.report import figures, reading, run_report
 from recipe.tw_grpo.report.__main__ import main
+from recipe.tw_grpo.toolbox.command_line import run_main
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipe.tw_grpo.errors import UserError
 from recipe.tw_grpo.reward import score_response
 from recipe.tw_grpo.scoring import published
 from recipe.tw_grpo.scoring.__main__ import main
 from recipe.tw_grpo.scoring.kinds import KINDS, malformed
 from recipe.tw_grpo.scoring.reading import read_log
 from recipe.tw_grpo.scoring.score import summarize
+from recipe.tw_grpo.toolbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT.parent / "shared/data/logs"

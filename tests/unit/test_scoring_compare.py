@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recipe.tw_grpo.errors import UserError
 from recipe.tw_grpo.scoring import hacking
 from recipe.tw_grpo.scoring.__main__ import main
 from recipe.tw_grpo.scoring.compare import compare, mcnemar
 from recipe.tw_grpo.scoring.reading import read_log
+from recipe.tw_grpo.toolbox.errors import UserError
 
 
 def log(path, answers: dict[str, tuple[str, str]], **more):

@@ -168,7 +168,7 @@ def step(engine, rows, placement: str, *, normalization: str = "prompt", uids=UI
     from verl.workers.config import PolicyLossConfig
     from verl.workers.utils.losses import ppo_loss
 
-    from recipe.tw_grpo.engine import REQUEST
+    from recipe.tw_grpo.integration.engine import REQUEST
 
     fields = policy_gradient_fields(rows, lengths)
     batch = make_batch(uids, lengths, rows, request=None, **batch_options)
@@ -231,7 +231,7 @@ def make_batch(
     from tensordict import TensorDict
     from verl.utils import tensordict_utils as tu
 
-    from recipe.tw_grpo.engine import REQUEST
+    from recipe.tw_grpo.integration.engine import REQUEST
 
     all_pairs = sequences(uids, lengths)
     rows = list(range(len(uids))) if rows is None else rows
@@ -291,7 +291,7 @@ def infer_and_define(engine, batch):
     """
     from verl.utils import tensordict_utils as tu
 
-    from recipe.tw_grpo.engine import base_of, full_head
+    from recipe.tw_grpo.integration.engine import base_of, full_head
 
     rows = [row.tolist() for row in batch["input_ids"].unbind()]
     ids_in_flight, states = [], {}

@@ -7,6 +7,7 @@ patch, its entry in patches.py and the test can go. Each case runs in a fresh in
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -270,9 +271,9 @@ def test_importing_verl_beside_another_vllm_stops_at_once(tmp_path):
 
 
 def test_a_platform_that_cannot_be_installed_is_loud(tmp_path):
-    broken = tmp_path / "recipe/lazy_hooks"  # found first: the working folder is
-    broken.mkdir(parents=True)
-    (broken / "__init__.py").write_text("raise ImportError('this checkout is damaged')\n")
+    broken = tmp_path / "recipe/cpu_platform"  # found first: the working folder is
+    shutil.copytree(ROOT / "recipe/cpu_platform", broken)
+    (broken / "patches.py").write_text("raise ImportError('this checkout is damaged')\n")
     done = python(
         "import verl; print('went on')",
         VERL_USE_EXTERNAL_PLUGINS="cpu_platform",

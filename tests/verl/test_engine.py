@@ -310,7 +310,7 @@ def test_head_of_an_fsdp1_model(model):
     from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
     from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
-    from recipe.tw_grpo.engine import base_of, full_head
+    from recipe.tw_grpo.integration.engine import base_of, full_head
 
     plain = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     head = plain.lm_head.weight.detach().clone()

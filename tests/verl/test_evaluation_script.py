@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recipe.tw_grpo.dry_run import compose_checked
+from recipe.tw_grpo.doctor.dry_run import compose_checked
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("MODEL", "BENCHMARKS", "DATA", "OUT", "DEVICE", "DRY_RUN", "TEMPERATURE", "TOP_P", "PART", "RULE", "SEED")

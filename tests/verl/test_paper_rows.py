@@ -9,8 +9,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from examples.paper import catalogue, index
-from recipe.tw_grpo.dry_run import compose_checked
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.doctor.dry_run import compose_checked
+from recipe.tw_grpo.toolbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXED = {"reward.reward_kwargs.accuracy": "fixed"}

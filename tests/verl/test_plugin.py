@@ -68,7 +68,7 @@ def test_importing_verl_imports_nothing_heavy_of_ours(registered):
     assert registered["after import verl"] == [
         "recipe.tw_grpo",
         "recipe.tw_grpo.config",
-        "recipe.tw_grpo.errors",
+        "recipe.tw_grpo.toolbox.errors",
         "recipe.tw_grpo.plugin",
     ]
 
@@ -133,7 +133,7 @@ def sabotage(folder: Path, module: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("module", ["recipe.lazy_hooks", "recipe.tw_grpo.config"])
+@pytest.mark.parametrize("module", ["recipe.tw_grpo.toolbox.after_import", "recipe.tw_grpo.config"])
 def test_a_plugin_that_cannot_be_imported_is_loud(tmp_path, module):
     """verl swallows the exception, so the plugin has to speak for itself."""
     program = "import verl; print('verl goes on')"
@@ -147,7 +147,7 @@ def test_a_plugin_that_cannot_be_imported_is_loud(tmp_path, module):
     "module, imported",
     [
         ("recipe.tw_grpo.advantage", "verl.trainer.ppo.core_algos"),
-        ("recipe.tw_grpo.trainer", "verl.trainer.ppo.v1"),
+        ("recipe.tw_grpo.integration.trainer", "verl.trainer.ppo.v1"),
     ],
 )
 def test_a_registration_that_fails_fails_verls_import(tmp_path, module, imported):

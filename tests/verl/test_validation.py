@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 
-from recipe.tw_grpo import validation
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.integration import validation
+from recipe.tw_grpo.toolbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = [

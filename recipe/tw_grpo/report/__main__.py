@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recipe.tw_grpo.command_line import Parser, run_main
 from recipe.tw_grpo.report.reading import PARTS, read_run
 from recipe.tw_grpo.report.run_report import REPORT, per_step, summarize, write_summary
-from recipe.tw_grpo.tables import print_table
+from recipe.tw_grpo.toolbox.command_line import Parser, run_main
+from recipe.tw_grpo.toolbox.tables import print_table
 
 COMPARISON = "compare.png"
 

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from recipe.tw_grpo.files import whole_file
 from recipe.tw_grpo.report.reading import Run, WeightMap
+from recipe.tw_grpo.toolbox.files import whole_file
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 _INCHES, _DPI = 14, 100  # 1400 px wide

@@ -19,10 +19,10 @@ import numpy as np
 
 from recipe.tw_grpo.answers import parse_answer
 from recipe.tw_grpo.config import RewardConfig
-from recipe.tw_grpo.errors import UserError
-from recipe.tw_grpo.files import json_lines
-from recipe.tw_grpo.options import LETTERS, listed_options
 from recipe.tw_grpo.reward import score_response
+from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.toolbox.files import json_lines
+from recipe.tw_grpo.toolbox.letters import LETTERS, listed_options
 
 PARTS = ("reward", "soft_acc", "acc", "format", "response_length")
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from recipe.tw_grpo.bootstrap import DRAWS, drawn_means, interval
-from recipe.tw_grpo.files import write_whole
-from recipe.tw_grpo.options import LETTERS
 from recipe.tw_grpo.report.reading import PARTS, Response, Run
 from recipe.tw_grpo.reward import fixed_reward, soft_reward
+from recipe.tw_grpo.toolbox.bootstrap import DRAWS, drawn_means, interval
+from recipe.tw_grpo.toolbox.files import write_whole
+from recipe.tw_grpo.toolbox.letters import LETTERS
 
 REPORT = "report.png"
 

@@ -12,17 +12,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from recipe.tw_grpo.bootstrap import DRAWS
-from recipe.tw_grpo.command_line import Parser, integer, run_main
 from recipe.tw_grpo.config import CHOICES
-from recipe.tw_grpo.files import write_whole
 from recipe.tw_grpo.scoring.compare import compare, page
 from recipe.tw_grpo.scoring.hacking import hacking_rows
 from recipe.tw_grpo.scoring.published import published_rows
 from recipe.tw_grpo.scoring.reading import read_log
 from recipe.tw_grpo.scoring.score import MULTI, SINGLE, summarize
 from recipe.tw_grpo.scoring.speed import speed_rows
-from recipe.tw_grpo.tables import latex, markdown, print_table
+from recipe.tw_grpo.toolbox.bootstrap import DRAWS
+from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
+from recipe.tw_grpo.toolbox.files import write_whole
+from recipe.tw_grpo.toolbox.tables import latex, markdown, print_table
 
 PROGRAM = "python -m recipe.tw_grpo.scoring"
 Table = tuple[str | None, list[list[str]]]

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from recipe.tw_grpo.bootstrap import DRAWS, drawn_means, interval
-from recipe.tw_grpo.errors import UserError
 from recipe.tw_grpo.scoring.reading import Log, categories
 from recipe.tw_grpo.scoring.score import MULTI, SINGLE, Scored, score
+from recipe.tw_grpo.toolbox.bootstrap import DRAWS, drawn_means, interval
+from recipe.tw_grpo.toolbox.errors import UserError
 
 Pair = tuple[Scored, Scored]
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from recipe.tw_grpo.answers import parse_answer, parse_truth
-from recipe.tw_grpo.errors import UserError
-from recipe.tw_grpo.options import LETTERS
 from recipe.tw_grpo.reward import fixed_reward, soft_reward
 from recipe.tw_grpo.scoring.reading import read_log
+from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.toolbox.letters import LETTERS
 
 REWARDS: dict[str, Callable[..., float]] = {"soft": soft_reward, "fixed": fixed_reward}
 HEDGES = (

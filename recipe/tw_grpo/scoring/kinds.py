@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from recipe.tw_grpo.answers import WITHOUT_OPTIONS
-from recipe.tw_grpo.options import LETTERS
+from recipe.tw_grpo.toolbox.letters import LETTERS
 
 KINDS = (
     "empty output",

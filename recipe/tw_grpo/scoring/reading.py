@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from recipe.tw_grpo.errors import UserError
-from recipe.tw_grpo.files import json_lines
-from recipe.tw_grpo.options import listed_options
+from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.toolbox.files import json_lines
+from recipe.tw_grpo.toolbox.letters import listed_options
 
 GENERIC_KEYS = 'response (text), truth ("A,C"), and optionally id, question, options, video, category'
 # Fields that divide a benchmark into categories; the first one in which a log has several values is taken.

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from recipe.tw_grpo.answers import parse_answer, parse_truth, strict_pieces
-from recipe.tw_grpo.bootstrap import DRAWS, drawn_means, interval
 from recipe.tw_grpo.reward import format_reward, soft_reward
 from recipe.tw_grpo.scoring.kinds import KINDS, malformed
 from recipe.tw_grpo.scoring.reading import Log, Sample, categories
+from recipe.tw_grpo.toolbox.bootstrap import DRAWS, drawn_means, interval
 
 SINGLE, MULTI = "single", "multi"
 

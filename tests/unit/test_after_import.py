@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from recipe.lazy_hooks import after_import
+from recipe.tw_grpo.toolbox.after_import import after_import
 
 ROOT = Path(__file__).resolve().parents[2]
 _number = count()
@@ -171,7 +171,9 @@ def test_a_failing_module_fails_as_it_would_alone(new_module):
 
 
 def test_too_late_in_a_half_imported_module_is_an_error(new_module):
-    name = new_module("from recipe.lazy_hooks import after_import\nafter_import(__name__)(lambda m: None)\n")
+    name = new_module(
+        "from recipe.tw_grpo.toolbox.after_import import after_import\nafter_import(__name__)(lambda m: None)\n"
+    )
     with pytest.raises(ImportError, match="half imported"):
         importlib.import_module(name)
 
@@ -229,7 +231,7 @@ def test_many_threads_importing_and_registering(new_module):
 
 def test_importing_it_loads_nothing_but_the_standard_library():
     program = (
-        "import sys; before = set(sys.modules); import recipe.lazy_hooks; "
+        "import sys; before = set(sys.modules); import recipe.tw_grpo.toolbox.after_import; "
         "print(*sorted({m.partition('.')[0] for m in set(sys.modules) - before} - sys.stdlib_module_names))"
     )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
@@ -240,7 +242,7 @@ def test_run_as_a_script_is_not_the_module(new_module, tmp_path):
     name = new_module("print('ran as', __name__)\n")
     program = (
         f"import runpy, sys; sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]\n"
-        "from recipe.lazy_hooks import after_import\n"
+        "from recipe.tw_grpo.toolbox.after_import import after_import\n"
         f"after_import({name!r})(lambda m: print('hook'))\n"
         f"runpy.run_module({name!r}, run_name='__main__')\n"
     )

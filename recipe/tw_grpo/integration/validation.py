@@ -14,10 +14,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from recipe.tw_grpo import freezing
 from recipe.tw_grpo.config import ESTIMATOR, REWARD_MANAGER, RewardConfig, TWGRPOConfig
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.integration import freezing
 from recipe.tw_grpo.policy_loss import POLICY_LOSS
+from recipe.tw_grpo.toolbox.errors import UserError
 
 VERL_VERSION = "0.9.1"
 TRAINER_MODES = ("sync", "colocate_async", "separate_async")  # each shown by an end-to-end run

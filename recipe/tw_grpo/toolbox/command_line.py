@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from recipe.tw_grpo.errors import UserError, one_line
+from recipe.tw_grpo.toolbox.errors import UserError, one_line
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One benchmark with one model: verl's validation part by part, whole answers only, then the scores.
 
-`python -m examples.evaluation.launch --out DIR --data FILE … -- COMMAND…` adds to a verl command which questions it
+`python -m recipe.tw_grpo.evaluation --out DIR --data FILE … -- COMMAND…` adds to a verl command which questions it
 validates and where its files go. What generates, and how, is entirely the command's; the numbers are recipe.tw_grpo's.
 """
 
@@ -16,16 +16,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from examples.evaluation.dump import Incomplete, read_complete, read_questions
-from examples.evaluation.questions import write_parts
-from examples.tiny.launch import versions
-from examples.tiny.supervise import supervise
-from recipe.tw_grpo.command_line import Parser, integer, run_main
 from recipe.tw_grpo.config import CHOICES
-from recipe.tw_grpo.errors import UserError
-from recipe.tw_grpo.files import write_whole
+from recipe.tw_grpo.evaluation.dump import Incomplete, read_complete, read_questions
+from recipe.tw_grpo.evaluation.questions import write_parts
+from recipe.tw_grpo.runs.folder import versions
 from recipe.tw_grpo.scoring.reading import read_log
 from recipe.tw_grpo.scoring.score import summarize
+from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
+from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.toolbox.files import write_whole
+from recipe.tw_grpo.toolbox.supervise import supervise
 
 ANSWERS, CONFIG, RECORD, SCORES = "answers.jsonl", "config.yaml", "evaluation.json", "scores.json"
 _PATIENCE = 4 * 3600.0  # seconds; verl says nothing while it validates
@@ -108,7 +108,7 @@ def optional_number(text: str) -> int | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; the exit code of verl when it failed."""
-    parser = Parser(prog="python -m examples.evaluation.launch", description=__doc__.split("\n\n")[0])
+    parser = Parser(prog="python -m recipe.tw_grpo.evaluation.launch", description=__doc__.split("\n\n")[0])
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder of this benchmark and model")
     add("--benchmark", required=True, help="its name in the table")

@@ -19,11 +19,11 @@ from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.utils import tensordict_utils as tu
 from verl.utils.seqlen_balancing import calculate_workload, log_seqlen_unbalance
 
-from recipe.tw_grpo.balancing import pack_groups, rows_per_rank
-from recipe.tw_grpo.engine import REQUEST
-from recipe.tw_grpo.group_weights import rows_by_group, weigh_groups
+from recipe.tw_grpo.groups import rows_by_group, weigh_groups
+from recipe.tw_grpo.integration.balancing import pack_groups, rows_per_rank
+from recipe.tw_grpo.integration.engine import REQUEST
+from recipe.tw_grpo.integration.validation import settings_of
 from recipe.tw_grpo.metrics import advantage_metrics, answer_metrics, group_metrics, weight_metrics
-from recipe.tw_grpo.validation import settings_of
 
 
 def uid_of(key: str) -> str:

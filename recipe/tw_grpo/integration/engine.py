@@ -20,8 +20,8 @@ from verl.utils.device import get_device_id
 from verl.workers.config.optimizer import build_optimizer
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
-from recipe.tw_grpo import freezing
 from recipe.tw_grpo.divergence import group_divergence
+from recipe.tw_grpo.integration import freezing
 from recipe.tw_grpo.prompt_mean import prompt_factors, tokens_by_prompt
 
 REQUEST = "tw_grpo"  # non-tensor entry of a batch: {"divergence": kind}, or for training {"loss_normalization": kind}

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recipe.tw_grpo.errors import UserError
+from recipe.tw_grpo.toolbox.errors import UserError
 
 # Of a record's extra_info, what the scorer can group by or draw together.
 COLUMNS = ("question_id", "scene", "video", "kind", "split", "category")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m examples.evaluation.table OUT [OUT2 …]` prints the paper's Table 1 from folders of evaluated models.
+"""`python -m recipe.tw_grpo.evaluation.table OUT [OUT2 …]` prints the paper's Table 1 from folders of evaluated models.
 
 A row a model, a column a benchmark: exact accuracy in percent with its 95 % interval (bootstrap clustered by video),
 recomputed from the answers. Below stand the paper's numbers, as its claim. Whether two models differ is the scorer's
@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from examples.evaluation.launch import ANSWERS, RECORD, SCORES
 from examples.paper.catalogue import published_models
-from recipe.tw_grpo.command_line import Parser, run_main
-from recipe.tw_grpo.errors import UserError
-from recipe.tw_grpo.files import write_whole
+from recipe.tw_grpo.evaluation.launch import ANSWERS, RECORD, SCORES
 from recipe.tw_grpo.scoring.__main__ import with_interval
 from recipe.tw_grpo.scoring.reading import read_log
 from recipe.tw_grpo.scoring.score import summarize
-from recipe.tw_grpo.tables import markdown, print_table
+from recipe.tw_grpo.toolbox.command_line import Parser, run_main
+from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.toolbox.files import write_whole
+from recipe.tw_grpo.toolbox.tables import markdown, print_table
 
 # The paper's order; other benchmarks come after it.
 NAMES = {
@@ -89,7 +89,7 @@ def cells(models: Sequence[dict[str, Any]]) -> list[tuple[str, list[list[str]]]]
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line; also writes table.json and table.md into the first folder."""
-    parser = Parser(prog="python -m examples.evaluation.table", description="The paper's Table 1 with intervals.")
+    parser = Parser(prog="python -m recipe.tw_grpo.evaluation.table", description="The paper's Table 1 with intervals.")
     parser.add_argument("out", nargs="+", type=Path, metavar="OUT", help="OUT of examples/eval_qwen25vl_7b.sh")
     folders = parser.parse_args(argv).out
     models = [read_model(folder) for folder in folders]

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recipe.tw_grpo.errors import UserError
-from recipe.tw_grpo.files import whole_file
+from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.toolbox.files import whole_file
 
 
 def resample(table: pa.Table, frames: int | None, pixels: int | None, where: str) -> pa.Table:
