@@ -117,7 +117,7 @@ TRAINER=(
     trainer.test_freq=1000000
 )
 
-exec python -m examples.tiny.launch --out "$OUT" --steps "$STEPS" --seed "$SEED" --estimator "$ESTIMATOR" \
+exec python -m recipe.tw_grpo.runs.launch --out "$OUT" --steps "$STEPS" --seed "$SEED" --estimator "$ESTIMATOR" \
     --model "$ASSETS/policy" --resume "$RESUME" -- python -m verl.trainer.main_ppo \
     "${CPU[@]}" "${ALGORITHM[@]}" "${DATA[@]}" "${MODEL[@]}" "${ACTOR[@]}" "${ROLLOUT[@]}" "${REWARD[@]}" \
     "${TRAINER[@]}" "$@"

@@ -20,6 +20,7 @@ ESTIMATOR = "tw_grpo"  # the value of algorithm.adv_estimator that turns the met
 REWARD_MANAGER = "multi_answer"  # the value of reward.reward_manager.name
 PREFIX = "algorithm.tw_grpo"
 REWARD_PREFIX = "reward.reward_kwargs"
+GUARD_PREFIX = "trainer.tw_grpo"
 
 CHOICES = {
     "divergence": ("kl", "logspace_k3"),
@@ -29,6 +30,7 @@ CHOICES = {
     "loss_normalization": ("prompt", "batch"),
     "accuracy": ("soft", "fixed"),
     "rule": ("tolerant", "strict"),
+    "on_disagreement": ("stop", "warn"),
 }
 
 _Config = TypeVar("_Config")
@@ -114,6 +116,39 @@ class RewardConfig:
     def from_mapping(cls, settings: Mapping[str, Any] | None) -> RewardConfig:
         """Build the configuration from what stands under `reward.reward_kwargs`; raises UserError as TWGRPOConfig."""
         return _from_mapping(cls, REWARD_PREFIX, settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class GuardConfig:
+    """What a run is watched for, with any estimator; in verl under `trainer.tw_grpo`.
+
+    Attributes:
+        on_disagreement: when sampler and actor differ by more than rounding explains: "stop" at that step, or "warn".
+        max_failed_share: largest share of the last fifty prompts that may fail as a whole, in [0, 1]; 1 means any.
+        keep_newest: checkpoints that stay besides the best one, counted over all starts of a run; 0 leaves it to verl.
+        best_metric: the validation metric by which a checkpoint is the best.
+
+    Raises:
+        UserError: a value that cannot work, named with its full verl name.
+    """
+
+    on_disagreement: str = "stop"
+    max_failed_share: float = 0.5
+    keep_newest: int = 0
+    best_metric: str = "multi_soft_acc"
+
+    def __post_init__(self) -> None:
+        _finite_numbers(self, GUARD_PREFIX, "max_failed_share")
+        _one_of(self, GUARD_PREFIX, "on_disagreement")
+        if not 0 <= self.max_failed_share <= 1:
+            raise UserError(f"{GUARD_PREFIX}.max_failed_share={self.max_failed_share} must be from 0 to 1")
+        if isinstance(self.keep_newest, bool) or not isinstance(self.keep_newest, int) or self.keep_newest < 0:
+            raise UserError(f"{GUARD_PREFIX}.keep_newest={self.keep_newest!r} is not a whole number, 0 or more")
+
+    @classmethod
+    def from_mapping(cls, settings: Mapping[str, Any] | None) -> GuardConfig:
+        """Build the configuration from what stands under `trainer.tw_grpo`; raises UserError as TWGRPOConfig."""
+        return _from_mapping(cls, GUARD_PREFIX, settings)
 
 
 def _finite_numbers(config: Any, prefix: str, *names: str) -> None:

@@ -31,12 +31,14 @@ def _check_configuration(module: ModuleType) -> None:
     @functools.wraps(original)
     def validate_config(config, *args, **kwargs):
         from recipe.tw_grpo.integration import validation
+        from recipe.tw_grpo.integration.ending import end_in_one_line
         from recipe.tw_grpo.toolbox.errors import UserError, stop
 
         try:
             validation.check(config)
         except UserError as error:
             stop(error)
+        end_in_one_line()
         return original(config, *args, **kwargs)
 
     module.validate_config = validate_config
@@ -89,3 +91,17 @@ def _register_trainers(module: ModuleType) -> None:
     registry = sys.modules["verl.trainer.ppo.v1.trainer_base"].TRAINER_REGISTRY
     for mode, trainer in list(registry.items()):
         registry[mode] = with_token_weights(trainer)
+
+
+@after_import("verl.experimental.agent_loop.agent_loop")
+def _report_failures(module: ModuleType) -> None:
+    from recipe.tw_grpo.integration.failures import report_failures
+
+    report_failures(module)
+
+
+@after_import("verl.trainer.ppo.v1.agent_loop_tq")
+def _shorten_tracebacks(module: ModuleType) -> None:
+    from recipe.tw_grpo.integration.failures import shorten_tracebacks
+
+    shorten_tracebacks(module)

@@ -28,7 +28,16 @@ def metrics_of(run, out, plugins):
         "trainer.val_before_train=False",
         "trainer.test_freq=-1",
     ]
-    launch = [sys.executable, "-m", "examples.tiny.launch", "--out", out, "--steps=2", "--seed=1", "--estimator=grpo"]
+    launch = [
+        sys.executable,
+        "-m",
+        "recipe.tw_grpo.runs.launch",
+        "--out",
+        out,
+        "--steps=2",
+        "--seed=1",
+        "--estimator=grpo",
+    ]
     done = subprocess.run(
         [*launch, "--model=policy", "--", *command],
         env=os.environ | {"VERL_USE_EXTERNAL_PLUGINS": plugins},

@@ -22,6 +22,7 @@ from verl.utils.seqlen_balancing import calculate_workload, log_seqlen_unbalance
 from recipe.tw_grpo.groups import rows_by_group, weigh_groups
 from recipe.tw_grpo.integration.balancing import pack_groups, rows_per_rank
 from recipe.tw_grpo.integration.engine import REQUEST
+from recipe.tw_grpo.integration.guard import GuardMixin
 from recipe.tw_grpo.integration.validation import settings_of
 from recipe.tw_grpo.metrics import advantage_metrics, answer_metrics, group_metrics, weight_metrics
 
@@ -33,7 +34,9 @@ def uid_of(key: str) -> str:
 
 def with_token_weights(trainer: type[PPOTrainer]) -> type[PPOTrainer]:
     """Subclass of one of verl's trainers that behaves like its parent unless `adv_estimator` is tw_grpo."""
-    return type(f"TWGRPO{trainer.__name__}", (TokenWeightsMixin, trainer), {"__doc__": TokenWeightsMixin.__doc__})
+    return type(
+        f"TWGRPO{trainer.__name__}", (TokenWeightsMixin, GuardMixin, trainer), {"__doc__": TokenWeightsMixin.__doc__}
+    )
 
 
 class TokenWeightsMixin:

@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from recipe.tw_grpo.config import ESTIMATOR, REWARD_MANAGER, RewardConfig, TWGRPOConfig
+from recipe.tw_grpo.config import ESTIMATOR, REWARD_MANAGER, GuardConfig, RewardConfig, TWGRPOConfig
 from recipe.tw_grpo.integration import freezing
 from recipe.tw_grpo.policy_loss import POLICY_LOSS
 from recipe.tw_grpo.toolbox.errors import UserError
@@ -42,6 +42,7 @@ def check(config: DictConfig) -> None:
     """
     if config.reward.reward_manager.name == REWARD_MANAGER:
         RewardConfig.from_mapping(_plain(config.reward.get("reward_kwargs")))
+    GuardConfig.from_mapping(_plain(config.trainer.get("tw_grpo")))
     _check_freezing(config)
     settings = settings_of(config)
     if settings is None:

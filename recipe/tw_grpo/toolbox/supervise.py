@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _FATAL = re.compile(r"WorkerProc hit an exception|EngineDeadError")
-_STALLED_AFTER = 900.0  # seconds without a line in the log or a step
+STALLED_AFTER = 900.0  # seconds without a line in the log or a step
 _NOISE = re.compile(r"WARNING|UserWarning|warnings\.warn|FutureWarning|^\s*$")
 
 
@@ -36,7 +36,8 @@ def supervise(
     metrics: Path,
     steps: int,
     first: int = 0,
-    patience: float = _STALLED_AFTER,
+    patience: float = STALLED_AFTER,
+    say: re.Pattern[str] | None = None,
 ) -> int:
     """Run `command` with its output in `log`; return its exit code, with no process left.
 
@@ -47,6 +48,7 @@ def supervise(
         steps: the last step.
         first: steps already done before this start.
         patience: seconds without a line in the log or a step, after which the command is stopped.
+        say: what it matches of a line of the log is printed to stderr, once.
 
     Returns:
         The command's exit code; 130 after Ctrl-C, 143 after SIGTERM, 1 when it was stopped because a worker had failed
@@ -65,7 +67,7 @@ def supervise(
         output = stack.enter_context(log.open("wb"))
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         stack.callback(_end_descendants)
-        reason = _watch(process, log, metrics, steps, first, patience, lambda: stopped)
+        reason = _watch(process, log, metrics, steps, first, patience, say, lambda: stopped)
     if stopped:
         print(f"stopped by signal {stopped - 128}; every process has ended", file=sys.stderr)
         return stopped
@@ -78,16 +80,20 @@ def supervise(
     return code
 
 
-def _watch(process, log: Path, metrics: Path, steps: int, first: int, patience: float, stopped) -> str:
+def _watch(process, log: Path, metrics: Path, steps: int, first: int, patience: float, say, stopped) -> str:
     """Show progress until the process ends or has to be ended; the reason for the latter, else ""."""
     interactive = sys.stderr.isatty()
     bar = tqdm(total=steps, initial=first, unit="step", mininterval=0.5 if interactive else 15, dynamic_ncols=True)
     bar.set_description("starting verl, Ray and vLLM (1 to 3 minutes)", refresh=True)
     log_lines, metric_lines = _follow(log), _follow(metrics)
-    quiet_since = time.monotonic()
+    quiet_since, told = time.monotonic(), set()
     with contextlib.closing(bar):
         while process.poll() is None and not stopped():
             seen = list(log_lines.__next__())
+            for match in filter(None, map(say.search, seen)) if say else ():
+                if match.group() not in told:
+                    told.add(match.group())
+                    bar.write(re.sub(r"\x1b\[[0-9;]*m", "", match.group()), file=sys.stderr)
             for line in metric_lines.__next__():
                 record = json.loads(line)
                 bar.set_description("training", refresh=False)
