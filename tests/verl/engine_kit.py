@@ -168,11 +168,11 @@ def step(engine, rows, placement: str, *, normalization: str = "prompt", uids=UI
     from verl.workers.config import PolicyLossConfig
     from verl.workers.utils.losses import ppo_loss
 
-    from recipe.tw_grpo.integration.engine import REQUEST
+    from recipe.tw_grpo.integration import names
 
     fields = policy_gradient_fields(rows, lengths)
     batch = make_batch(uids, lengths, rows, request=None, **batch_options)
-    tu.assign_non_tensor(batch, **{REQUEST: {"loss_normalization": normalization}})
+    tu.assign_non_tensor(batch, **{names.NORMALIZATION_REQUEST: normalization})
     batch["old_log_probs"] = nested(fields["old_log_probs"])
     if placement == "outside":
         batch["advantages"] = nested(a * w for a, w in zip(fields["advantages"], fields["weights"], strict=True))
@@ -231,7 +231,7 @@ def make_batch(
     from tensordict import TensorDict
     from verl.utils import tensordict_utils as tu
 
-    from recipe.tw_grpo.integration.engine import REQUEST
+    from recipe.tw_grpo.integration import names
 
     all_pairs = sequences(uids, lengths)
     rows = list(range(len(uids))) if rows is None else rows
@@ -267,7 +267,7 @@ def make_batch(
     if max_tokens is not None:
         tu.assign_non_tensor(batch, max_token_len_per_gpu=max_tokens)
     if request:
-        tu.assign_non_tensor(batch, **{REQUEST: {"divergence": request}})
+        tu.assign_non_tensor(batch, **{names.DIVERGENCE_REQUEST: request})
     return batch
 
 

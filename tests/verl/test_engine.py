@@ -10,6 +10,8 @@ import engine_kit as kit
 import pytest
 import torch
 
+from recipe.tw_grpo.integration import names
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -154,7 +156,7 @@ def test_the_batch_comes_back_as_it_was(engine):
     batch = kit.make_batch()
     before = set(batch.keys())
     kit.infer(engine, batch)
-    assert not {key for key in batch.keys() if key.startswith("tw_grpo_")} and before <= set(batch.keys())
+    assert names.ROW not in batch.keys() and before <= set(batch.keys())
 
 
 def test_a_failing_pass_leaves_nothing_behind(engine):

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from recipe.tw_grpo.groups import grouped
 from recipe.tw_grpo.report.reading import PARTS, Response, Run
 from recipe.tw_grpo.reward import fixed_reward, soft_reward
 from recipe.tw_grpo.toolbox.bootstrap import DRAWS, drawn_means, interval
@@ -36,10 +37,7 @@ def fifths(steps: list[int]) -> tuple[set[int], set[int]]:
 
 def by_group(responses: list[Response]) -> dict[str, list[Response]]:
     """Responses by group, in order of appearance."""
-    groups: dict[str, list[Response]] = {}
-    for response in responses:
-        groups.setdefault(response.group, []).append(response)
-    return groups
+    return grouped(responses, lambda response: response.group)
 
 
 def per_step(run: Run) -> dict[str, np.ndarray]:
@@ -51,9 +49,7 @@ def per_step(run: Run) -> dict[str, np.ndarray]:
     """
     names = ["step", "reward_std", "dead_group_rate", "response_length_min", "response_length_max", *PARTS]
     series: dict[str, list[float]] = {name: [] for name in names}
-    of_step: dict[int, list[Response]] = {}
-    for response in run.responses:
-        of_step.setdefault(response.step, []).append(response)
+    of_step = grouped(run.responses, lambda response: response.step)
     for step in run.steps:
         rows = of_step[step]
         groups = [np.array([r.parts["reward"] for r in group]) for group in by_group(rows).values()]
