@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from recipe.tw_grpo.answers import parse_answer
+from recipe.tw_grpo.answers import parse_answer, parse_truth
 from recipe.tw_grpo.config import RewardConfig
 from recipe.tw_grpo.groups import grouped
 from recipe.tw_grpo.integration import names
@@ -189,9 +189,9 @@ def _numbers(path: Path, number: int, record: dict[str, Any], field: str) -> np.
 
 def _response(run: Run, step: int, line: Line, weights: np.ndarray) -> Response:
     ids, options = line.record.get("response_ids"), listed_options(line.prompt)
-    truth = parse_answer(line.truth) if line.truth else frozenset()
+    truth = parse_truth(line.truth, options, run.reward.rule) if line.truth else frozenset()
     parts = {"reward": line.score, "response_length": float(len(ids)) if ids else math.nan}
-    if truth:
+    if any(truth):
         scored = score_response(line.response, line.truth, options, run.reward)
         parts |= {name: float(scored[name]) for name in ("soft_acc", "acc", "format")}
         parts["recomputed"] = float(scored["score"])

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from recipe.tw_grpo.reward import MULTI, SINGLE
 from recipe.tw_grpo.scoring.reading import Log, categories
-from recipe.tw_grpo.scoring.score import MULTI, SINGLE, Scored, score
+from recipe.tw_grpo.scoring.score import Scored, score
 from recipe.tw_grpo.toolbox.bootstrap import DRAWS, drawn_means, interval
 from recipe.tw_grpo.toolbox.errors import UserError
 

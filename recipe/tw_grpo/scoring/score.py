@@ -14,12 +14,10 @@ from typing import Any
 import numpy as np
 
 from recipe.tw_grpo.answers import parse_answer, parse_truth, strict_pieces
-from recipe.tw_grpo.reward import format_reward, soft_reward
+from recipe.tw_grpo.reward import MULTI, SINGLE, format_reward, kind_of, soft_reward
 from recipe.tw_grpo.scoring.kinds import KINDS, malformed
 from recipe.tw_grpo.scoring.reading import Log, Sample, categories
 from recipe.tw_grpo.toolbox.bootstrap import DRAWS, drawn_means, interval
-
-SINGLE, MULTI = "single", "multi"
 
 
 @dataclasses.dataclass(slots=True)
@@ -56,13 +54,12 @@ def score(sample: Sample, rule: str) -> Scored:
         untagged = sample.untagged
         predicted = strict_pieces(sample.response) if untagged else parse_answer(sample.response, rule=rule)
     truth = frozenset() if sample.truth is None else parse_truth(sample.truth, options, rule)
-    several = "," in sample.truth if sample.truth and rule == "strict" else len(truth) > 1  # the public code's test
     return Scored(
         sample=sample,
         predicted=predicted,
         truth=truth,
         soft=soft_reward(predicted, truth) if truth else None,
-        kind=(MULTI if several else SINGLE) if truth else None,
+        kind=kind_of(len(truth)),
         format=format_reward(sample.response),
         malformed=malformed(sample.response, len(sample.options) if sample.options else None, tolerant),
     )
