@@ -11,7 +11,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -201,10 +201,16 @@ def _response(run: Run, step: int, line: Line, weights: np.ndarray) -> Response:
         group=f"{step}:{line.uid}",
         prompt=(line.index, line.prompt, str(line.truth)),
         truth=truth,
-        n_options=len(options) if options and truth <= set(LETTERS[: len(options)]) else None,
+        n_options=_count_options(line.prompt, truth),
         parts={name: parts.get(name, math.nan) for name in (*PARTS, "recomputed")},
         weights=(count, float(weights.sum()), float(weights.max()) if count else math.nan),
     )
+
+
+def _count_options(prompt: str, truth: Collection[str]) -> int | None:
+    """How many options a prompt lists; None unless the right letters are among them."""
+    count = len(listed_options(prompt))
+    return count if count and set(truth) <= set(LETTERS[:count]) else None
 
 
 def _weight_map(run: Run, step: int, rows: list[tuple[Line, np.ndarray]]) -> WeightMap:
