@@ -14,6 +14,7 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
 from verl.trainer.ppo.metric_utils import process_validation_metrics
 
+from recipe.tw_grpo.integration import reward_manager
 from recipe.tw_grpo.toolbox.errors import UserError
 
 PROMPT, ROOM = 6, 80  # columns of prompt and response
@@ -144,6 +145,7 @@ ZERO |= {"video": "", "index": ""}
         (ABSENT, {"index": 17}),
         ("A", {"index": 17, "options": [None, 3]}),
         ("A", {"index": 17, "options": 5}),
+        ("A", {"index": 17, "options": "red"}),
     ],
 )
 def test_a_broken_record_gets_zero_and_is_named(tokenizer, caplog, truth, extra):
@@ -157,6 +159,18 @@ def test_a_broken_record_without_extra_info_is_named_by_its_source(tokenizer, ca
     with caplog.at_level(logging.ERROR):
         assert score(tokenizer, GOOD, truth="")["reward_extra_info"] == ZERO
     assert "of toy cannot be scored" in caplog.text
+
+
+@pytest.mark.parametrize("mistake", [TypeError, AttributeError, ValueError, KeyError])
+def test_a_mistake_of_our_own_stops_the_run(tokenizer, monkeypatch, mistake):
+    """A run whose scorer fails on every response must not train on zeros."""
+
+    def failing(*_):
+        raise mistake("ours")
+
+    monkeypatch.setattr(reward_manager, "score_response", failing)
+    with pytest.raises(mistake, match="ours"):
+        score(tokenizer, GOOD)
 
 
 def test_broken_and_sound_records_report_the_same_fields(tokenizer):
