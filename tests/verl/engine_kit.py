@@ -9,6 +9,7 @@ import torch
 import verl  # noqa: F401  first: its plugins make torchvision importable for transformers on a CPU machine
 
 from recipe.tw_grpo.divergence import group_divergence_reference
+from recipe.tw_grpo.runs.rounding import divergence_limit, layer_rounding
 
 VOCABULARY = 331
 VIDEO_TOKENS = torch.tensor([VOCABULARY - 3, VOCABULARY - 2, VOCABULARY - 2])  # eight patches make two tokens
@@ -325,17 +326,24 @@ def infer_and_define(engine, batch):
     return output, by_group(logits, uids_of(batch))
 
 
-def definition(path: Path, uids=UIDS, lengths=LENGTHS) -> list[torch.Tensor]:
-    """D_t of each row from the Hugging Face model alone, in float64, one sequence at a time, without verl."""
+def plain_logits(path: Path, dtype: torch.dtype, uids=UIDS, lengths=LENGTHS) -> list[torch.Tensor]:
+    """[length, V] float64 of each row from the Hugging Face model alone, one sequence at a time, without verl."""
     import transformers
 
-    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float64, attn_implementation="sdpa")
+    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa")
     logits = []
     with torch.no_grad():
         for prompt, response in sequences(uids, lengths):
             ids = torch.cat([prompt, response])
             logits.append(model.eval()(input_ids=ids[None]).logits[0, len(prompt) - 1 : -1].double())
-    return by_group(logits, uids)
+    return logits
+
+
+def definition(path: Path, uids=UIDS, lengths=LENGTHS) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """D_t of each row with layers in float64, and the error that layers in float32 explain (runs/rounding.py)."""
+    exact, rounded = (plain_logits(path, dtype, uids, lengths) for dtype in (torch.float64, torch.float32))
+    delta, defined = max(map(layer_rounding, rounded, exact)), by_group(exact, uids)
+    return defined, [divergence_limit(d, delta, uids.count(uid)) for d, uid in zip(defined, uids, strict=True)]
 
 
 def by_group(logits: list[torch.Tensor], uids: list[str]) -> list[torch.Tensor]:
