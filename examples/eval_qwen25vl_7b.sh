@@ -31,8 +31,8 @@ DATA=${DATA:-data/benchmarks}                       # folder with BENCHMARK.parq
 OUT=${OUT:-outputs/eval/$(basename "$MODEL")}
 FRAMES=${FRAMES-16}                                 # of a video, at most; empty: as the parquet has it
 PIXELS=${PIXELS-$((256 * 28 * 28))}                 # of a frame, at most; empty: as the parquet has it
-TEMPERATURE=${TEMPERATURE:-0.01}
-TOP_P=${TOP_P:-0.001}
+TEMPERATURE=${TEMPERATURE:-}                        # empty, as TOP_P: recipe/tw_grpo/evaluation/decoding.args
+TOP_P=${TOP_P:-}
 SEED=${SEED:-0}                                     # of vLLM
 RULE=${RULE:-tolerant}                              # how answers are read; strict: the public code's rule
 MAX_PROMPT=${MAX_PROMPT:-4096}
@@ -93,6 +93,9 @@ ACTOR=(
     actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1
     actor_rollout_ref.actor.use_kl_loss=False
 )
+mapfile -t DECODING < <(grep -v -e '^#' -e '^$' "$ROOT/recipe/tw_grpo/evaluation/decoding.args")
+if [ -n "$TEMPERATURE" ]; then DECODING+=(actor_rollout_ref.rollout.val_kwargs.temperature="$TEMPERATURE"); fi
+if [ -n "$TOP_P" ]; then DECODING+=(actor_rollout_ref.rollout.val_kwargs.top_p="$TOP_P"); fi
 ROLLOUT=(
     actor_rollout_ref.rollout.name=vllm
     actor_rollout_ref.rollout.n=1
@@ -101,9 +104,7 @@ ROLLOUT=(
     actor_rollout_ref.rollout.gpu_memory_utilization=0.7
     actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=1
     actor_rollout_ref.rollout.val_kwargs.n=1        # one answer a question is what is scored
-    actor_rollout_ref.rollout.val_kwargs.do_sample=True
-    actor_rollout_ref.rollout.val_kwargs.temperature="$TEMPERATURE"
-    actor_rollout_ref.rollout.val_kwargs.top_p="$TOP_P"
+    "${DECODING[@]}"
 )
 REWARD=(
     reward.reward_manager.name=multi_answer         # names the question in each line of the dump

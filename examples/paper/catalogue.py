@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of the paper: rows.yaml says what they are called and what is claimed, rows/NAME.args what they change.
+"""The rows of the paper: rows.yaml says what they are called, rows/NAME.args what they change.
 
 A row is a list of overrides to examples/run_qwen25vl_7b_twgrpo.sh, the base; nothing is composed here.
 """
@@ -14,9 +14,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from recipe.tw_grpo.scoring.published import ABLATION_COLUMNS, ABLATIONS, BENCHMARKS, TABLE_1
 from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.toolbox.files import read_args
 
 FOLDER = Path(__file__).resolve().parent
+_CLAIMS = {"benchmarks": (tuple(BENCHMARKS.values()), TABLE_1), "clevrer": (ABLATION_COLUMNS, ABLATIONS)}
 LAUNCHER = "examples/run_qwen25vl_7b_twgrpo.sh"
 
 
@@ -54,23 +57,18 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def read_args(path: Path) -> tuple[str, ...]:
-    """The overrides of an .args file: one a line, '#' starts a comment line."""
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-    return tuple(line for line in lines if line and not line.startswith("#"))
-
-
 @cache
 def tables() -> tuple[Table, ...]:
     """All tables in the paper's order."""
     catalogue = OmegaConf.to_container(OmegaConf.load(FOLDER / "rows.yaml"))
     found = []
     for table in catalogue["tables"]:
+        columns, claims = _CLAIMS[table["columns"]]
         rows = []
         for name, said in table["rows"].items():
             overrides = read_args(FOLDER / "rows" / f"{name}.args")
-            rows.append(Row(name, overrides, said["label"], tuple(said.get("published", ())), said.get("note", "")))
-        columns = tuple(catalogue["columns"][table["columns"]])
+            published = claims[said["published"]] if "published" in said else ()
+            rows.append(Row(name, overrides, said["label"], published, said.get("note", "")))
         found.append(Table(table["title"], columns, table.get("note", ""), tuple(rows)))
     return tuple(found)
 
@@ -90,13 +88,6 @@ def rows(names: Sequence[str] | None = None) -> list[Row]:
             hint = f"did you mean {near[0]}?" if near else "the rows are in docs/paper_index.md"
             raise UserError(f"{name} is no row of the paper: {hint}")
     return [known[name] for name in names]
-
-
-def published_models() -> dict[str, tuple[float, ...]]:
-    """What Table 1 claims, by model: percent, in the order of its columns."""
-    catalogue = OmegaConf.to_container(OmegaConf.load(FOLDER / "rows.yaml"))
-    models = {label: tuple(numbers) for label, numbers in catalogue["published_models"].items()}
-    return models | {row.label: row.published for row in tables()[0].rows if row.published}
 
 
 def runs_as(row: Row) -> Row:

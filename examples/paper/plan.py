@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from examples.paper.catalogue import LAUNCHER, Row, runs_as
+from recipe.tw_grpo import evaluation
 from recipe.tw_grpo.evaluation.dump import Incomplete, read_complete, read_questions
+from recipe.tw_grpo.toolbox.files import read_args
 
 TINY, CLUSTER = "tiny", "cluster"
 STEPS = {TINY: 36, CLUSTER: 500}  # of examples/run_tiny_cpu.sh and examples/run_qwen25vl_7b_twgrpo.sh
@@ -28,9 +30,7 @@ MEASURE = (
     "trainer.val_before_train=False",
     'trainer.logger=["console","file","tensorboard"]',
     "data.val_batch_size=256",
-    "actor_rollout_ref.rollout.val_kwargs.do_sample=True",
-    "actor_rollout_ref.rollout.val_kwargs.temperature=0.01",
-    "actor_rollout_ref.rollout.val_kwargs.top_p=0.001",
+    *read_args(Path(evaluation.__file__).with_name("decoding.args")),
 )
 
 

@@ -23,7 +23,7 @@ from examples.paper.table import cells, measure, table
 from recipe.tw_grpo.runs.folder import reward_settings, versions
 from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
 from recipe.tw_grpo.toolbox.errors import UserError
-from recipe.tw_grpo.toolbox.files import write_whole
+from recipe.tw_grpo.toolbox.files import move_aside, write_whole
 from recipe.tw_grpo.toolbox.supervise import supervise
 from recipe.tw_grpo.toolbox.tables import markdown, print_table
 
@@ -38,9 +38,7 @@ def execute(run: Run) -> int:
     """
     recorded = run.recorded()
     if run.folder.exists() and (recorded is None or recorded.get("identity") != run.identity()):
-        aside = next(p for n in range(1, 10**6) if not (p := run.folder.with_name(f"{run.folder.name}.{n}")).exists())
-        run.folder.rename(aside)
-        print(f"the run that was in {run.folder} is now in {aside}", flush=True)
+        print(f"the run that was in {run.folder} is now in {move_aside(run.folder)}", flush=True)
     run.record.parent.mkdir(parents=True, exist_ok=True)
     write_whole(run.record, json.dumps({"identity": run.identity()}, indent=1) + "\n")
     environment = os.environ | run.environment()

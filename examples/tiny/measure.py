@@ -14,6 +14,7 @@ from examples.tiny.lessons import Lesson, View, make_lesson, random_answer
 from examples.tiny.world import make_scene
 from recipe.tw_grpo.answers import parse_answer
 from recipe.tw_grpo.reward import format_reward, soft_reward
+from recipe.tw_grpo.toolbox.letters import LETTERS
 
 if TYPE_CHECKING:
     from examples.tiny.warm_start import Teacher
@@ -65,7 +66,7 @@ def measure(teacher: Teacher, worlds: int = 200, seed: int = 0) -> dict[str, flo
     for lesson, (response, length) in zip(lessons, responses, strict=True):
         predicted = parse_answer(response)
         named += [item in response for item in lesson.items]
-        letters = "ABCDEF"[: len(lesson.items)]
+        letters = LETTERS[: len(lesson.items)]
         answered += [letter in predicted for letter in letters]
         right += [letter in lesson.truth for letter in letters]
         soft.append(soft_reward(predicted, lesson.truth))

@@ -45,7 +45,6 @@ SPECIAL_TOKENS = (
 )
 # One token each wherever they stand, but ordinary text when decoded: the reward has to see them.
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-LETTERS = "ABCDEF"
 
 # Words keep the blank before them, as in Qwen's own pattern, except single capital letters: "A", "C" of "<answer>A, C"
 # and "C" of "C. The disc…" are the same token, so that an option letter means one thing to the model.

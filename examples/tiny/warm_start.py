@@ -28,6 +28,7 @@ from examples.tiny.render import render_frames, through_codec
 from examples.tiny.world import COLORS, SHAPES, make_scene, questions
 from recipe.tw_grpo.toolbox.command_line import Parser, run_main
 from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.toolbox.files import one_at_a_time
 
 FRAMES = 2  # of each video, the first and the last: what data_prep is told to sample as well
 HEIGHT, WIDTH = 112, 140
@@ -194,13 +195,25 @@ def fingerprint(**settings: int) -> str:
 
 
 def build(out: Path, *, seed: int, worlds: int, vision_steps: int, text_steps: int) -> dict[str, float]:
-    """Build, teach, measure and save the policy in `out`, or return the report of the one that is there already."""
+    """Build, teach, measure and save the policy in `out`, or return the report of the one that is there already.
+
+    Of several processes with the same `out` one builds; the others wait for it.
+    """
     name = fingerprint(seed=seed, worlds=worlds, vision_steps=vision_steps, text_steps=text_steps)
+    if report := _built(out, name):
+        return report
+    with one_at_a_time(out):
+        return _built(out, name) or _build(out, name, seed, worlds, vision_steps, text_steps)
+
+
+def _built(out: Path, name: str) -> dict[str, float] | None:
+    """The report of the policy in `out` if it is the one of this fingerprint."""
     record = out / "warm_start.json"
-    if record.exists():
-        report = json.loads(record.read_text())
-        if report["fingerprint"] == name:
-            return report
+    report = json.loads(record.read_text()) if record.exists() else {}
+    return report if report.get("fingerprint") == name else None
+
+
+def _build(out: Path, name: str, seed: int, worlds: int, vision_steps: int, text_steps: int) -> dict[str, float]:
     torch.manual_seed(seed)
     teacher = Teacher(seed)
     views = [View.of(make_scene(seed * 10**5 + number, 1)) for number in range(worlds)]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Eq. 1: the group-relative advantage A_i = (R_i - mean R) / std R, registered in verl as adv_estimator `tw_grpo`.
 
-The token weights are not here: verl gives an estimator rewards and masks only, so `trainer.py` multiplies them in.
+The token weights are not here: verl gives an estimator rewards and masks only; `integration/trainer.py` multiplies
+them in.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from recipe.tw_grpo.config import TWGRPOConfig
+from recipe.tw_grpo.groups import rows_by_group
 
 
 def group_advantages(rewards: torch.Tensor, groups: Sequence[Any], *, epsilon: float = 1e-6) -> torch.Tensor:
@@ -25,11 +27,8 @@ def group_advantages(rewards: torch.Tensor, groups: Sequence[Any], *, epsilon: f
     Returns:
         [B] in the dtype of `rewards`. Exactly 0 in a group of equal rewards and for a response without siblings.
     """
-    rows: dict[Any, list[int]] = {}
-    for row, group in enumerate(groups):
-        rows.setdefault(group, []).append(row)
     advantages = torch.zeros_like(rewards)
-    for members in rows.values():
+    for members in rows_by_group(groups).values():
         group = rewards[members].double()
         if group.max() > group.min():
             advantages[members] = ((group - group.mean()) / (group.std() + epsilon)).to(rewards.dtype)

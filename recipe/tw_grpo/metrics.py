@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from recipe.tw_grpo.reward import by_kind
+
 Groups = Mapping[Hashable, Sequence[int]]
 DIVERGENCE_THRESHOLDS = (1e-3, 0.1, 1.0)  # nats
 WEIGHT_THRESHOLDS = (1.25, 1.5)
@@ -96,11 +98,11 @@ def answer_metrics(groups: Groups, reports: Sequence[Mapping[str, Any]]) -> dict
     if not scored:
         return {}
     found = {"multi_answer/answer_entropy": _mean(_entropy(report["pred"] for report in group) for group in scored)}
-    for kind, of_kind in (("single", lambda n: n == 1), ("multi", lambda n: n > 1)):
-        chosen = [report for group in scored for report in group if of_kind(report["n_right"])]
-        if chosen:
-            for name in ("acc", "soft_acc"):
-                found[f"multi_answer/{kind}/{name}"] = _mean(report[name] for report in chosen)
+    kinds = [by_kind(report) for group in scored for report in group]
+    for name in kinds[0]:
+        values = [report[name] for report in kinds if report[name] is not None]
+        if values:
+            found[f"multi_answer/{name.replace('_', '/', 1)}"] = _mean(values)
     return found
 
 

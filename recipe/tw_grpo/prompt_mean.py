@@ -13,14 +13,13 @@ from collections.abc import Hashable, Sequence
 
 import torch
 
+from recipe.tw_grpo.groups import rows_by_group
+
 
 def tokens_by_prompt(prompts: Sequence[Hashable], tokens: Sequence[float]) -> dict[Hashable, float]:
     """Trained tokens of each prompt, from those of each row; prompts without any are left out (verl's placeholders)."""
-    total: dict[Hashable, float] = {}
-    for prompt, count in zip(prompts, tokens, strict=True):
-        if count:
-            total[prompt] = total.get(prompt, 0.0) + count
-    return total
+    groups = rows_by_group(prompts, [count > 0 for count in tokens])
+    return {prompt: float(sum(tokens[row] for row in rows)) for prompt, rows in groups.items()}
 
 
 def prompt_factors(

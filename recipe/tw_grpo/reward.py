@@ -12,6 +12,7 @@ from typing import Any
 from recipe.tw_grpo.answers import parse_answer, parse_truth
 from recipe.tw_grpo.config import RewardConfig
 
+SINGLE, MULTI = "single", "multi"  # kinds of question, by the number of right options
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
@@ -68,7 +69,7 @@ def score_response(
 
     Args:
         response: text of the response, special tokens left out.
-        truth: right letters as the parquet has them, "A,C".
+        truth: right letters as the parquet has them, "A,C", or texts of the options; read by `config.rule`.
         options: texts of the options, when the record has them.
         config: weights of the parts; the paper's by default.
 
@@ -78,11 +79,11 @@ def score_response(
         this is, None for the other, which verl's validation leaves out of its means.
 
     Raises:
-        ValueError: the truth names no letter.
+        ValueError: the truth names no letter; nothing is trained on such a record under either rule.
     """
     config = config or RewardConfig()
-    right = parse_truth(truth)
-    if not right:
+    right = parse_truth(truth, options, config.rule)
+    if not any(right):
         raise ValueError(f"ground_truth {truth!r} names no option letter")
     predicted = parse_answer(response, options, rule=config.rule)
     parts = {
@@ -98,5 +99,11 @@ def score_response(
 
 def by_kind(parts: Mapping[str, Any]) -> dict[str, float | None]:
     """{single,multi}_{acc,soft_acc} of a report with acc, soft_acc and n_right; None where the question is not so."""
-    kinds = {"single": parts["n_right"] == 1, "multi": parts["n_right"] > 1}
-    return {f"{kind}_{key}": parts[key] if kinds[kind] else None for kind in kinds for key in ("acc", "soft_acc")}
+    this = kind_of(parts["n_right"])
+    keys = ("acc", "soft_acc")
+    return {f"{kind}_{key}": parts[key] if kind == this else None for kind in (SINGLE, MULTI) for key in keys}
+
+
+def kind_of(n_right: int) -> str | None:
+    """SINGLE or MULTI by the number of right options, None when nobody knows them."""
+    return (SINGLE if n_right == 1 else MULTI) if n_right else None

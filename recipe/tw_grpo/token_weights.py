@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Eq. 5: from the divergence D_t of a group to the weight w_t of each position, and the position modes of Table A2.
 
-The weights are numbers, not functions of the policy: nothing here carries a gradient.
+The weights are numbers, not functions of the policy: nothing here carries a gradient. `weigh_groups` does it for a
+whole batch; fetching D_t and storing w_t is `integration/trainer.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
+
 import torch
 
-from recipe.tw_grpo.config import CHOICES
+from recipe.tw_grpo.config import CHOICES, TWGRPOConfig
 
 ROUNDING = 1e-8  # nats; where responses share all they have read, D_t is rounding, and minmax would blow it up
 
@@ -83,3 +86,44 @@ def token_weights(
         minmax = torch.zeros_like(chosen) if weight_form == "offset" else torch.full_like(chosen, 1 / (1 + alpha))
     weights[mask] = 1 + alpha * minmax if weight_form == "offset" else (1 + alpha) * minmax
     return weights
+
+
+def weigh_groups(
+    groups: Mapping[Hashable, Sequence[int]], divergence: Sequence[torch.Tensor], settings: TWGRPOConfig
+) -> tuple[list[torch.Tensor], int]:
+    """Weigh every response of a batch within its group.
+
+    Args:
+        groups: rows of each prompt, of any number; rows in no group get weights of 1.
+        divergence: B tensors [length] float32, D_t of the group for each token of the response.
+        settings: the method's settings.
+
+    Returns:
+        w_t of each response, B tensors [length] float32, and the number of groups whose divergence is not finite, which
+        get weights of 1.
+
+    Raises:
+        RuntimeError: the responses of one prompt come with different D_t, so they were not computed together.
+    """
+    weights = [torch.ones_like(row) for row in divergence]
+    not_finite = 0
+    for uid, rows in groups.items():
+        whole = divergence[max(rows, key=lambda row: divergence[row].shape[0])]
+        if not torch.isfinite(whole).all():
+            not_finite += 1
+            continue
+        if any(not torch.equal(divergence[row], whole[: divergence[row].shape[0]]) for row in rows):
+            raise RuntimeError(
+                f"tw_grpo: the responses of prompt {uid} were not together on one data-parallel rank, "
+                "so their divergence is not that of the group"
+            )
+        of_group = token_weights(
+            whole,
+            torch.tensor([divergence[row].shape[0] for row in rows]),
+            alpha=settings.alpha,
+            positions=settings.positions,
+            weight_form=settings.weight_form,
+        )
+        for row in rows:
+            weights[row] = of_group[: divergence[row].shape[0]]
+    return weights, not_finite

@@ -9,14 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from recipe.tw_grpo.toolbox.files import read_args
+
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
-SEPARATE_ASYNC = [
-    line
-    for line in (ROOT / "recipe/cpu_platform/separate_async.args").read_text().splitlines()
-    if line and not line.startswith("#")
-]
+SEPARATE_ASYNC = list(read_args(ROOT / "recipe/cpu_platform/separate_async.args"))
 
 WAYS = {
     "two mini-batches, two epochs, importance weights of verl's rollout correction": [
@@ -72,21 +70,18 @@ def test_weights_are_the_definition(start, tiny_assets, tmp_path, way):
             for row in rows:
                 expected = [1 + 0.7 * (d - low) / (high - low) for d in row["token_divergence"]]
                 assert row["token_weights"] == pytest.approx(expected, abs=1e-5)
-    if "logspace" not in way:
-        # Which prompts are in a step depends on time in "separate"; a wrong policy is seen at 0.1 and more there.
-        tolerance = "1e-3" if "separate" in way else "1e-4"
-        recomputed(other, 1, tiny_assets / "policy", tolerance)
+    recomputed(other, 1, tiny_assets / "policy", "logspace_k3" if "logspace" in way else "kl")
     if "separate" in way:
         assert other.metrics[2]["training/off_policy/trajectory_staleness/min"] == 1
         # Responses of the first policy; their D_t and weights are those of the policy that step 2 started from.
-        recomputed(other, 2, other.out / "checkpoints/global_step_1/actor/huggingface", tolerance)
+        recomputed(other, 2, other.out / "checkpoints/global_step_1/actor/huggingface", "kl")
         first, last = (greedy_responses(other, step) for step in (0, 2))
         assert first.keys() == last.keys() and first != last, "the rollout worker's weights have not been updated"
 
 
-def recomputed(other, step, policy, tolerance):
+def recomputed(other, step, policy, divergence):
     """The dump of a step has the D_t and weights of `policy` (a Hugging Face folder), in all its groups."""
-    command = [sys.executable, "-m", "recipe.tw_grpo.recompute", f"--tolerance={tolerance}"]
+    command = [sys.executable, "-m", "recipe.tw_grpo.recompute", f"--divergence={divergence}"]
     command += [policy, other.out / f"rollouts/{step}.jsonl", other.train_file]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from recipe.tw_grpo.config import TWGRPOConfig
-from recipe.tw_grpo.groups import rows_by_group, weigh_groups
-from recipe.tw_grpo.token_weights import token_weights
+from recipe.tw_grpo.groups import rows_by_group
+from recipe.tw_grpo.token_weights import token_weights, weigh_groups
 
 GROUPS = {"p": [3, 7, 5], "q": [2, 2], "r": [9, 1, 4, 6]}
 

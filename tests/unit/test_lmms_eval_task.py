@@ -5,15 +5,20 @@ task loader, prompts, scoring and means. A whole evaluation with a model is a co
 
 import importlib.util
 import os
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from data_prep.prompts import MULTI_ANSWER, multi_answer_prompt
 from data_prep.schema import arrow_schema, build_record, write_parquet
+from recipe.tw_grpo.toolbox.files import read_args
 
-FOLDER = Path(__file__).resolve().parents[2] / "examples/lmms_eval"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER, TASK = ROOT / "examples/lmms_eval", "clevrer_counterfactual/clevrer_counterfactual.yaml"
+DECODING = ROOT / "recipe/tw_grpo/evaluation/decoding.args"
 QUESTIONS = [  # options, right ones, a response, its exact and soft accuracy
     (("The cube falls", "The disc stops", "Nothing"), (0, 2), "<think>x</think><answer>A, C</answer>", 1.0, 1.0),
     (("The cube falls", "The disc stops", "Nothing"), (0, 2), "<answer>nothing</answer>", 0.0, 0.5),
@@ -22,6 +27,14 @@ QUESTIONS = [  # options, right ones, a response, its exact and soft accuracy
     (("The cube falls", "The disc stops"), (0, 1), "<answer>A, B, C</answer>", 0.0, 0.0),
 ]
 MEANS = {"acc": 2 / 5, "soft_acc": 2.5 / 5, "acc_single": 1 / 2, "acc_multi": 1 / 3, "soft_acc_multi": 1.5 / 3}
+
+
+def test_the_task_decodes_as_the_paper():
+    """lmms-eval reads numbers only from its own file."""
+    task = yaml.safe_load(re.sub(r"!function", "", (FOLDER / TASK).read_text()))["generation_kwargs"]
+    prefix = "actor_rollout_ref.rollout.val_kwargs."
+    decoding = dict(line.removeprefix(prefix).split("=") for line in read_args(DECODING))
+    assert {name: str(task[name]) for name in decoding} == decoding
 
 
 def load_utils():

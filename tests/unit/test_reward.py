@@ -190,7 +190,8 @@ def test_ways_to_write_the_truth(truth):
     assert score_response("<answer>A, C</answer>", truth)["acc"] == 1
 
 
-@pytest.mark.parametrize("truth", ["", " ", "none", "7"])
-def test_a_truth_that_names_no_letter(truth):
+@pytest.mark.parametrize("truth, rule", [("", "tolerant"), (" ", "tolerant"), ("none", "tolerant"), ("7", "tolerant"),
+                                         ("", "strict"), (" ", "strict")])  # fmt: skip
+def test_a_truth_that_names_no_letter(truth, rule):
     with pytest.raises(ValueError, match="names no option letter"):
-        score_response(RESPONSE, truth)
+        score_response(RESPONSE, truth, config=RewardConfig(rule=rule))

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recipe.tw_grpo.config import RewardConfig
+from recipe.tw_grpo.report.reading import read_run
 from recipe.tw_grpo.reward import score_response
 from recipe.tw_grpo.scoring import published
 from recipe.tw_grpo.scoring.__main__ import main
@@ -216,6 +218,32 @@ def test_training_and_scoring_give_one_number(tmp_path):
     expected = [score_response(text, "A,C", ["red falls", "blue falls", "green falls"])["soft_acc"] for text in texts]
     assert expected == [0.5, 0.5, 0, 0]
     assert summarize(log, "tolerant")["soft_acc"] == sum(expected) / 4
+
+
+@pytest.mark.parametrize(
+    ("truth", "response", "rule", "worth", "kind"),
+    [
+        ("blue falls", "<answer>B</answer>", "tolerant", 1.0, "single"),  # a record with texts for letters
+        ("red falls, green falls", "<answer>C</answer>", "tolerant", 0.5, "multi"),
+        ("b", "<answer>b</answer>", "strict", 1.0, "single"),  # the public code compares pieces of text
+        ("b", "<answer>B</answer>", "strict", 0.0, "single"),
+        ("b", "<answer>B</answer>", "tolerant", 1.0, "single"),
+        ("A, C", "<answer>C,A</answer>", "strict", 1.0, "multi"),
+    ],
+)
+def test_a_ground_truth_means_one_thing_everywhere(tmp_path, truth, response, rule, worth, kind):
+    """In training, in the scorer (and so in evaluation), and in the report of a run."""
+    options = ["red falls", "blue falls", "green falls"]
+    trained = score_response(response, truth, options, RewardConfig(rule=rule))
+    assert trained["soft_acc"] == worth and trained[f"{kind}_soft_acc"] == worth
+    row = verl("u_0_0", response, truth, score=trained["score"])
+    s = summarize(read_log(write(tmp_path / "1.jsonl", [row])), rule)
+    assert (s["soft_acc"], s[kind]["n"]) == (worth, 1)
+    (tmp_path / "rollouts").mkdir()
+    write(tmp_path / "rollouts/1.jsonl", [row])
+    (tmp_path / "run.json").write_text(json.dumps({"reward_kwargs": {"rule": rule}}))
+    (seen,) = read_run(tmp_path).responses
+    assert (seen.parts["soft_acc"], seen.parts["recomputed"]) == (worth, trained["score"])
 
 
 def test_intervals_are_seeded_and_clustered_by_video(tmp_path):

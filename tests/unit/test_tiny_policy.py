@@ -3,6 +3,7 @@
 
 import random
 import re
+import threading
 from collections import Counter
 from dataclasses import replace
 
@@ -119,3 +120,30 @@ def test_verdicts_do_not_follow_what_is_seen(asked):
     share = {seen: said[seen, "yes"] / (said[seen, "yes"] + said[seen, "no"]) for seen in ("same", "apart")}
     assert abs(share["same"] - share["apart"]) < 0.04
     assert 0.5 < share["same"] < 0.65  # no empty answers, so a little above YES_RATE
+
+
+def test_two_that_build_one_policy_at_once_train_it_once(tmp_path, monkeypatch):
+    """Threads stand for processes: each opens the lock for itself."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from examples.tiny import warm_start
+
+    trained, both = [], threading.Barrier(2)
+
+    def fingerprint(**settings):
+        both.wait(timeout=30)  # neither sees the other's policy before it asks for the lock
+        return "name"
+
+    def build(out, name, *settings):
+        trained.append(threading.get_ident())
+        out.mkdir()
+        (out / "warm_start.json").write_text('{"fingerprint": "name", "seed": 7}')
+        return warm_start._built(out, name)
+
+    monkeypatch.setattr(warm_start, "fingerprint", fingerprint)
+    monkeypatch.setattr(warm_start, "_build", build)
+    with ThreadPoolExecutor(2) as pool:
+        settings = {"seed": 7, "worlds": 32, "vision_steps": 32, "text_steps": 32}
+        made = [pool.submit(warm_start.build, tmp_path / "policy", **settings) for _ in range(2)]
+        assert [future.result(timeout=60)["seed"] for future in made] == [7, 7]
+    assert len(trained) == 1

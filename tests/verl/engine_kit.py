@@ -9,6 +9,7 @@ import torch
 import verl  # noqa: F401  first: its plugins make torchvision importable for transformers on a CPU machine
 
 from recipe.tw_grpo.divergence import group_divergence_reference
+from recipe.tw_grpo.runs.rounding import divergence_limit, layer_rounding
 
 VOCABULARY = 331
 VIDEO_TOKENS = torch.tensor([VOCABULARY - 3, VOCABULARY - 2, VOCABULARY - 2])  # eight patches make two tokens
@@ -168,11 +169,11 @@ def step(engine, rows, placement: str, *, normalization: str = "prompt", uids=UI
     from verl.workers.config import PolicyLossConfig
     from verl.workers.utils.losses import ppo_loss
 
-    from recipe.tw_grpo.integration.engine import REQUEST
+    from recipe.tw_grpo.integration import names
 
     fields = policy_gradient_fields(rows, lengths)
     batch = make_batch(uids, lengths, rows, request=None, **batch_options)
-    tu.assign_non_tensor(batch, **{REQUEST: {"loss_normalization": normalization}})
+    tu.assign_non_tensor(batch, **{names.NORMALIZATION_REQUEST: normalization})
     batch["old_log_probs"] = nested(fields["old_log_probs"])
     if placement == "outside":
         batch["advantages"] = nested(a * w for a, w in zip(fields["advantages"], fields["weights"], strict=True))
@@ -231,7 +232,7 @@ def make_batch(
     from tensordict import TensorDict
     from verl.utils import tensordict_utils as tu
 
-    from recipe.tw_grpo.integration.engine import REQUEST
+    from recipe.tw_grpo.integration import names
 
     all_pairs = sequences(uids, lengths)
     rows = list(range(len(uids))) if rows is None else rows
@@ -267,7 +268,7 @@ def make_batch(
     if max_tokens is not None:
         tu.assign_non_tensor(batch, max_token_len_per_gpu=max_tokens)
     if request:
-        tu.assign_non_tensor(batch, **{REQUEST: {"divergence": request}})
+        tu.assign_non_tensor(batch, **{names.DIVERGENCE_REQUEST: request})
     return batch
 
 
@@ -325,17 +326,24 @@ def infer_and_define(engine, batch):
     return output, by_group(logits, uids_of(batch))
 
 
-def definition(path: Path, uids=UIDS, lengths=LENGTHS) -> list[torch.Tensor]:
-    """D_t of each row from the Hugging Face model alone, in float64, one sequence at a time, without verl."""
+def plain_logits(path: Path, dtype: torch.dtype, uids=UIDS, lengths=LENGTHS) -> list[torch.Tensor]:
+    """[length, V] float64 of each row from the Hugging Face model alone, one sequence at a time, without verl."""
     import transformers
 
-    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float64, attn_implementation="sdpa")
+    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa")
     logits = []
     with torch.no_grad():
         for prompt, response in sequences(uids, lengths):
             ids = torch.cat([prompt, response])
             logits.append(model.eval()(input_ids=ids[None]).logits[0, len(prompt) - 1 : -1].double())
-    return by_group(logits, uids)
+    return logits
+
+
+def definition(path: Path, uids=UIDS, lengths=LENGTHS) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """D_t of each row with layers in float64, and the error that layers in float32 explain (runs/rounding.py)."""
+    exact, rounded = (plain_logits(path, dtype, uids, lengths) for dtype in (torch.float64, torch.float32))
+    delta, defined = max(map(layer_rounding, rounded, exact)), by_group(exact, uids)
+    return defined, [divergence_limit(d, delta, uids.count(uid)) for d, uid in zip(defined, uids, strict=True)]
 
 
 def by_group(logits: list[torch.Tensor], uids: list[str]) -> list[torch.Tensor]:

@@ -43,6 +43,7 @@ def main(model: str, output: str) -> None:
         {
             "rows": rows,
             "divergence": [row.clone() for row in found["token_divergence"].unbind()],
+            "log_probs": [row.clone() for row in found["log_probs"].unbind()],
             "head rows on this rank": [tuple(parameter.to_local().shape) for parameter in heads],
             "gradient": gradient,
             "moved": moved,

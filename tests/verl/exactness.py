@@ -25,7 +25,8 @@ import torch_flash
 import transformers
 
 from recipe.tw_grpo.config import TWGRPOConfig
-from recipe.tw_grpo.groups import rows_by_group, weigh_groups
+from recipe.tw_grpo.groups import rows_by_group
+from recipe.tw_grpo.token_weights import weigh_groups
 
 FP32_LIMIT, SMALL_LIMIT, BF16_LIMIT = 1e-5, 1e-2, 1e-2  # relative: D >= 1e-3; D down to 1e-7; bf16
 BF16 = {"param_dtype": "bf16", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}

@@ -18,9 +18,10 @@ from verl.workers.config import PolicyLossConfig
 
 from recipe.tw_grpo.advantage import estimate
 from recipe.tw_grpo.config import TWGRPOConfig
-from recipe.tw_grpo.groups import rows_by_group, weigh_groups
+from recipe.tw_grpo.groups import rows_by_group
 from recipe.tw_grpo.policy_loss import inside_objective
 from recipe.tw_grpo.prompt_mean import prompt_factors
+from recipe.tw_grpo.token_weights import weigh_groups
 
 
 def batch(group_sizes, seed, n_tokens=12):

@@ -2,7 +2,6 @@
 """verl's reward manager `multi_answer` on real DataProto rows: the score, its parts, and broken records."""
 
 import asyncio
-import logging
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
 from verl.trainer.ppo.metric_utils import process_validation_metrics
 
+from recipe.tw_grpo.integration import reward_manager
 from recipe.tw_grpo.toolbox.errors import UserError
 
 PROMPT, ROOM = 6, 80  # columns of prompt and response
@@ -144,21 +144,26 @@ ZERO |= {"video": "", "index": ""}
         (ABSENT, {"index": 17}),
         ("A", {"index": 17, "options": [None, 3]}),
         ("A", {"index": 17, "options": 5}),
+        ("A", {"index": 17, "options": "red"}),
     ],
 )
-def test_a_broken_record_gets_zero_and_is_named(tokenizer, caplog, truth, extra):
-    with caplog.at_level(logging.ERROR):
-        found = score(tokenizer, GOOD, truth=truth, extra=extra)
-    assert found == {"reward_score": 0.0, "reward_extra_info": ZERO | {"index": "17"}}
-    assert "record 17 of toy cannot be scored" in caplog.text
+def test_a_broken_record_is_refused_not_scored(tokenizer, truth, extra):
+    with pytest.raises(reward_manager.BrokenRecord):
+        score(tokenizer, GOOD, truth=truth, extra=extra)
 
 
-def test_a_broken_record_without_extra_info_is_named_by_its_source(tokenizer, caplog):
-    with caplog.at_level(logging.ERROR):
-        assert score(tokenizer, GOOD, truth="")["reward_extra_info"] == ZERO
-    assert "of toy cannot be scored" in caplog.text
+def test_a_broken_record_says_what_is_broken(tokenizer):
+    with pytest.raises(reward_manager.BrokenRecord, match="ground_truth '' names no option letter"):
+        score(tokenizer, GOOD, truth="")
 
 
-def test_broken_and_sound_records_report_the_same_fields(tokenizer):
-    """verl makes columns of them over a batch."""
-    assert list(score(tokenizer, GOOD)["reward_extra_info"]) == list(ZERO)
+@pytest.mark.parametrize("mistake", [TypeError, AttributeError, ValueError, KeyError])
+def test_a_mistake_of_our_own_stops_the_run(tokenizer, monkeypatch, mistake):
+    """A run whose scorer fails on every response must not train on zeros."""
+
+    def failing(*_):
+        raise mistake("ours")
+
+    monkeypatch.setattr(reward_manager, "score_response", failing)
+    with pytest.raises(mistake, match="ours"):
+        score(tokenizer, GOOD)

@@ -7,7 +7,6 @@ failed; the reward manager `multi_answer` puts the index of the record into each
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recipe.tw_grpo.runs.dump import Incomplete, read_dump
 from recipe.tw_grpo.toolbox.errors import UserError
 
 # Of a record's extra_info, what the scorer can group by or draw together.
 COLUMNS = ("question_id", "scene", "video", "kind", "split", "category")
-
-
-class Incomplete(UserError):
-    """A validation that did not answer every question once."""
 
 
 def read_questions(parquet: Path) -> dict[str, dict[str, Any]]:
@@ -59,23 +55,15 @@ def read_complete(dump: Path, questions: dict[str, dict[str, Any]]) -> list[dict
         Incomplete: the dump is missing or broken off, or does not answer every question exactly once.
         UserError: its lines do not name their records, or answer other questions.
     """
-    try:
-        lines = dump.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise Incomplete(f"{dump}: verl has not written it: the validation did not end") from None
     rows: dict[str, dict[str, Any]] = {}
     counts: Counter[str] = Counter()
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            raise Incomplete(f"{dump}: line {number} breaks off") from None
-        index = row.get("index")
+    for where, line in read_dump(dump):
+        index = line.index
         if not index:
-            raise UserError(f"{dump}: line {number} names no record: reward.reward_manager.name must be multi_answer")
-        if index not in questions or questions[index]["truth"] != row["gts"]:
-            raise UserError(f"{dump}: line {number} answers record {index}, which is another one or not asked here")
-        rows[index] = row
+            raise UserError(f"{where} names no record: reward.reward_manager.name must be multi_answer")
+        if index not in questions or questions[index]["truth"] != line.truth:
+            raise UserError(f"{where} answers record {index}, which is another one or not asked here")
+        rows[index] = line.record
         counts[index] += 1
     twice = [index for index, count in counts.items() if count > 1]
     if twice:

@@ -24,7 +24,7 @@ from recipe.tw_grpo.scoring.reading import read_log
 from recipe.tw_grpo.scoring.score import summarize
 from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
 from recipe.tw_grpo.toolbox.errors import UserError
-from recipe.tw_grpo.toolbox.files import write_whole
+from recipe.tw_grpo.toolbox.files import move_aside, write_whole
 from recipe.tw_grpo.toolbox.supervise import supervise
 
 ANSWERS, CONFIG, RECORD, SCORES = "answers.jsonl", "config.yaml", "evaluation.json", "scores.json"
@@ -53,9 +53,7 @@ def claim(out: Path, identity: dict[str, Any]) -> bool:
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not record.exists())):
         raise UserError(f"{out} holds no evaluation: name another folder with OUT")
     if record.exists() and json.loads(record.read_text(encoding="utf-8"))["identity"] != identity:
-        aside = next(path for n in range(1, 10**6) if not (path := out.with_name(f"{out.name}.{n}")).exists())
-        out.rename(aside)
-        print(f"the evaluation that was in {out} had other settings and is now in {aside}", flush=True)
+        print(f"the evaluation that was in {out} had other settings and is now in {move_aside(out)}", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     write_whole(record, json.dumps({"identity": identity, "versions": versions()}, indent=1) + "\n")
     return (out / SCORES).exists()

@@ -13,25 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from examples.paper.catalogue import published_models
 from recipe.tw_grpo.evaluation.launch import ANSWERS, RECORD, SCORES
 from recipe.tw_grpo.scoring.__main__ import with_interval
+from recipe.tw_grpo.scoring.published import BENCHMARKS, TABLE_1
 from recipe.tw_grpo.scoring.reading import read_log
 from recipe.tw_grpo.scoring.score import summarize
 from recipe.tw_grpo.toolbox.command_line import Parser, run_main
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.files import write_whole
 from recipe.tw_grpo.toolbox.tables import markdown, print_table
-
-# The paper's order; other benchmarks come after it.
-NAMES = {
-    "clevrer": "CLEVRER",
-    "nextgqa": "NExT-GQA",
-    "mmvu": "MMVU",
-    "mvbench": "MVBench",
-    "tempcompass": "TempCompass",
-    "videomme": "VideoMME",
-}
 
 
 def read_model(folder: Path) -> dict[str, Any]:
@@ -61,24 +51,24 @@ def read_model(folder: Path) -> dict[str, Any]:
 def cells(models: Sequence[dict[str, Any]]) -> list[tuple[str, list[list[str]]]]:
     """Two tables of texts: models by benchmarks with the paper's claims, and what each benchmark is made of."""
     found = {name for model in models for name in model["benchmarks"]}
-    names = [name for name in NAMES if name in found] + sorted(found - NAMES.keys())
-    main = [["model", *(NAMES.get(name, name) for name in names)]]
+    names = [name for name in BENCHMARKS if name in found] + sorted(found - BENCHMARKS.keys())
+    main = [["model", *(BENCHMARKS.get(name, name) for name in names)]]
     for model in models:
         row = [model["model"]]
         for name in names:
             scored = model["benchmarks"].get(name)
             row.append(with_interval(scored["acc"], scored["acc_interval"]) if scored else "-")
         main.append(row)
-    if found & NAMES.keys():
-        for label, numbers in published_models().items():
-            claims = dict(zip(NAMES.values(), numbers, strict=True))
-            cells = (claims.get(NAMES.get(name, name)) for name in names)
+    if found & BENCHMARKS.keys():
+        for label, numbers in TABLE_1.items():
+            claims = dict(zip(BENCHMARKS.values(), numbers, strict=True))
+            cells = (claims.get(BENCHMARKS.get(name, name)) for name in names)
             main.append([f"published: {label}", *("-" if claim is None else f"{claim:.1f}" for claim in cells)])
     parts = [["", "questions", "correct", "soft %", "single %", "multi %", "multi soft %", "malformed"]]
     for model in models:
         for name in names:
             if scored := model["benchmarks"].get(name):
-                row = [f"{NAMES.get(name, name)}: {model['folder']}", str(scored["n"]), str(scored["correct"])]
+                row = [f"{BENCHMARKS.get(name, name)}: {model['folder']}", str(scored["n"]), str(scored["correct"])]
                 row.append(with_interval(scored["soft_acc"], scored["soft_acc_interval"]))
                 row += [with_interval(scored[kind][key], scored[kind][f"{key}_interval"]) for kind, key in
                         (("single", "acc"), ("multi", "acc"), ("multi", "soft_acc"))]  # fmt: skip

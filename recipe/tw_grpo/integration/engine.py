@@ -3,8 +3,8 @@
 
 The forward passes are verl's own, in verl's own micro-batches; a hook on the base model keeps the last hidden states of
 the response tokens, and a group's divergence is computed as soon as its last response has passed. Without the request
-(the `tw_grpo` entry of the batch, which only `trainer.py` sets) every method is verl's. `freezing.py`'s option is the
-one thing that works without it.
+(an entry of the batch that only `trainer.py` sets, see `names.py`) every method is verl's. The option of `freezing.py`
+is the one thing that works without it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from verl.workers.config.optimizer import build_optimizer
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from recipe.tw_grpo.divergence import group_divergence
-from recipe.tw_grpo.integration import freezing
+from recipe.tw_grpo.groups import rows_by_group
+from recipe.tw_grpo.integration import freezing, names
 from recipe.tw_grpo.prompt_mean import prompt_factors, tokens_by_prompt
 
-REQUEST = "tw_grpo"  # non-tensor entry of a batch: {"divergence": kind}, or for training {"loss_normalization": kind}
-_ROW = "tw_grpo_row"  # tensor entry that follows each response through verl's micro-batching
 _CHECKED_TOKENS = 64
 
 
@@ -65,27 +64,24 @@ class TWGRPOEngine(FSDPEngineWithLMHead):
         Raises:
             RuntimeError: the hidden states and the LM head do not reproduce verl's log-probabilities.
         """
-        request = tu.get_non_tensor_data(data, REQUEST, None)
-        if request is None:
+        divergence = tu.get_non_tensor_data(data, names.DIVERGENCE_REQUEST, None)
+        if divergence is None:
             return super().infer_batch(data, loss_function=loss_function)
-        data[_ROW] = torch.arange(data.shape[0])
+        data[names.ROW] = torch.arange(data.shape[0])
         self._pass = _DivergencePass(
-            groups=tu.get(data, "uid"),
-            head=full_head(self.module, self._autocast_dtype),
-            divergence=request["divergence"],
+            uids=list(tu.get(data, "uid")), head=full_head(self.module, self._autocast_dtype), divergence=divergence
         )
         try:
             output = super().infer_batch(data, loss_function=loss_function)
-            output["model_output"]["token_divergence"] = self._pass.result()
+            output["model_output"][names.TOKEN_DIVERGENCE] = self._pass.result()
         finally:
             self._pass = None
-            del data[_ROW]
+            del data[names.ROW]
         return output
 
     def train_batch(self, data: TensorDict, loss_function: Any) -> Any:
         """As verl's, on one mini-batch; on request its loss is the mean over prompts (Eq. 6, see prompt_mean.py)."""
-        request = tu.get_non_tensor_data(data, REQUEST, None)
-        if request is None or request["loss_normalization"] != "prompt":
+        if tu.get_non_tensor_data(data, names.NORMALIZATION_REQUEST, None) != "prompt":
             return super().train_batch(data, loss_function=loss_function)
         advantages = data["advantages"]
         data["advantages"] = self._mean_over_prompts(data)
@@ -152,13 +148,11 @@ class TWGRPOEngine(FSDPEngineWithLMHead):
 class _DivergencePass:
     """Hidden states of one log-probability pass, kept per group until the group is complete."""
 
-    def __init__(self, groups: list[Any], head: torch.Tensor, divergence: str) -> None:
+    def __init__(self, uids: list[Any], head: torch.Tensor, divergence: str) -> None:
         self.head = head
         self.divergence = divergence
-        self.group_of_row = groups
-        self.members: dict[Any, list[int]] = {}
-        for row, group in enumerate(groups):
-            self.members.setdefault(group, []).append(row)
+        self.uids = uids
+        self.groups = rows_by_group(uids)
         self.hidden: torch.Tensor | None = None  # of the micro-batch in flight, from the hook to prepare_model_outputs
         self.waiting: dict[int, torch.Tensor] = {}
         self.temperature: dict[int, float] = {}
@@ -166,12 +160,12 @@ class _DivergencePass:
 
     def add(self, packed: torch.Tensor, micro_batch: TensorDict) -> None:
         """Take the response states out of [total tokens, d] and finish the groups that are complete now."""
-        rows = micro_batch[_ROW].tolist()
+        rows = micro_batch[names.ROW].tolist()
         for position, span in _response_spans(micro_batch):
             self.waiting[rows[position]] = packed[span.to(packed.device)]
             self.temperature[rows[position]] = _temperature(micro_batch, position)
-        for group in {self.group_of_row[row] for row in rows}:
-            members = self.members[group]
+        for uid in {self.uids[row] for row in rows}:
+            members = self.groups[uid]
             if all(row in self.waiting for row in members):
                 self._finish(members)
 
@@ -189,7 +183,7 @@ class _DivergencePass:
 
     def result(self) -> torch.Tensor:
         """Nested [B, (len)] float32 in the order of the batch."""
-        rows = [self.finished[row] for row in range(len(self.group_of_row))]
+        rows = [self.finished[row] for row in range(len(self.uids))]
         return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
 
 

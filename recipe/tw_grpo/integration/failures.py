@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
+from recipe.tw_grpo.integration import names
 from recipe.tw_grpo.toolbox.errors import UserError, one_line
 
-PARTITION = "tw_grpo_failures"  # of TransferQueue; its keys are {uid}_{session}, its tags what `_note` gives
 _LONGEST_REASON = 300
 _WINDOW = 50  # prompts over which the share of failures is taken
 _FEWEST = 8  # failed prompts below which no share stops a run
@@ -48,7 +48,7 @@ def report_failures(agent_loop: ModuleType) -> None:
                 import transfer_queue as tq
 
                 note = _note(error, trajectory, kwargs)
-                await tq.async_kv_put(f"{kwargs['uid']}_{kwargs['session_id']}", partition_id=PARTITION, tag=note)
+                await tq.async_kv_put(f"{kwargs['uid']}_{kwargs['session_id']}", partition_id=names.FAILURES, tag=note)
             raise
 
     @functools.wraps(build_tokens)

@@ -15,9 +15,9 @@ import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 
 from recipe.tw_grpo.config import GuardConfig
-from recipe.tw_grpo.integration import agreement
+from recipe.tw_grpo.integration import agreement, names
 from recipe.tw_grpo.integration.checkpoints import note_best, prune
-from recipe.tw_grpo.integration.failures import PARTITION, FailureCount
+from recipe.tw_grpo.integration.failures import FailureCount
 from recipe.tw_grpo.toolbox.errors import UserError
 
 
@@ -62,9 +62,9 @@ class GuardMixin:
         return metrics
 
     def _collect_failures(self) -> None:
-        notes = (tq.kv_list(partition_id=PARTITION) or {}).get(PARTITION) or {}
+        notes = (tq.kv_list(partition_id=names.FAILURES) or {}).get(names.FAILURES) or {}
         if notes:
-            tq.kv_clear(keys=list(notes), partition_id=PARTITION)
+            tq.kv_clear(keys=list(notes), partition_id=names.FAILURES)
             for line in self._failures.add(notes.values()):
                 print(line, file=sys.stderr, flush=True)
 

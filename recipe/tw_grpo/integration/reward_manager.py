@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """verl's reward manager `multi_answer`: scores one response as it ends and reports what the score is made of.
 
-The rules are in `answers.py` and `reward.py`. Nothing here may raise for a bad record: verl would count the whole group
-as failed, and a training run must not lose a prompt to one broken line of its data.
+The rules are in `answers.py` and `reward.py`. A record without a right answer raises: every response would earn 0, which
+teaches that all answers are equally wrong. The prompt then counts as failed, see failures.py.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
+from recipe.tw_grpo.answers import parse_truth
 from recipe.tw_grpo.config import RewardConfig
-from recipe.tw_grpo.reward import by_kind, score_response
+from recipe.tw_grpo.reward import score_response
+from recipe.tw_grpo.toolbox.errors import UserError
 
-logger = logging.getLogger(__name__)
+
+class BrokenRecord(UserError):
+    """A record of the training data that no response can be scored by."""
 
 
 class MultiAnswerRewardManager(RewardManagerBase):
@@ -39,20 +42,23 @@ class MultiAnswerRewardManager(RewardManagerBase):
         ids = ids[: int(item.batch["attention_mask"][-ids.shape[-1] :].sum())]
         response = await self.loop.run_in_executor(None, lambda: self.tokenizer.decode(ids, skip_special_tokens=True))
         record = item.non_tensor_batch
-        extra = record.get("extra_info")
-        options = extra.get("options") if isinstance(extra, Mapping) else None
-        try:
-            truth = record["reward_model"]["ground_truth"]
-            parts = score_response(response, truth, None if options is None else list(options), self.settings)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            logger.error(
-                "multi_answer: record %s of %s cannot be scored and gets 0: %s",
-                extra.get("index", "?") if isinstance(extra, Mapping) else "?",
-                record.get("data_source", "?"),
-                error,
-            )
-            parts = {"score": 0.0, "acc": 0.0, "soft_acc": 0.0, "format": 0.0, "pred": "", "n_right": 0}
-            parts |= by_kind(parts)
-        names = {key: extra.get(key) if isinstance(extra, Mapping) else None for key in ("video", "index")}
-        parts |= {key: "" if name is None else str(name) for key, name in names.items()}
+        extra = record["extra_info"] if isinstance(record.get("extra_info"), Mapping) else {}
+        truth, options = _question(record.get("reward_model"), extra.get("options"), self.settings.rule)
+        parts = score_response(response, truth, options, self.settings)
+        parts |= {key: "" if extra.get(key) is None else str(extra[key]) for key in ("video", "index")}
         return {"reward_score": parts["score"], "reward_extra_info": parts}
+
+
+def _question(model: Any, listed: Any, rule: str) -> tuple[str, list[str] | None]:
+    """Ground truth and options of a record, from its `reward_model` and its `extra_info.options`."""
+    truth = model.get("ground_truth") if isinstance(model, Mapping) else None
+    if not isinstance(truth, str):
+        raise BrokenRecord(f"reward_model.ground_truth={truth!r:.60} is no text")
+    if listed is not None and (isinstance(listed, str) or not isinstance(listed, Iterable)):
+        raise BrokenRecord(f"extra_info.options={listed!r:.60} is no list")
+    options = None if listed is None else list(listed)
+    if options and not all(isinstance(option, str) for option in options):
+        raise BrokenRecord(f"extra_info.options={options!r:.60} are not all texts")
+    if not any(parse_truth(truth, options, rule)):
+        raise BrokenRecord(f"ground_truth {truth!r:.60} names no option letter")
+    return truth, options

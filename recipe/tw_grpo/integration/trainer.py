@@ -19,17 +19,13 @@ from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.utils import tensordict_utils as tu
 from verl.utils.seqlen_balancing import calculate_workload, log_seqlen_unbalance
 
-from recipe.tw_grpo.groups import rows_by_group, weigh_groups
+from recipe.tw_grpo.groups import rows_by_group
+from recipe.tw_grpo.integration import names
 from recipe.tw_grpo.integration.balancing import pack_groups, rows_per_rank
-from recipe.tw_grpo.integration.engine import REQUEST
 from recipe.tw_grpo.integration.guard import GuardMixin
 from recipe.tw_grpo.integration.validation import settings_of
 from recipe.tw_grpo.metrics import advantage_metrics, answer_metrics, group_metrics, weight_metrics
-
-
-def uid_of(key: str) -> str:
-    """Prompt id of a TransferQueue key, which verl writes as {uid}_{session}_{output}."""
-    return key.rsplit("_", 2)[0]
+from recipe.tw_grpo.token_weights import weigh_groups
 
 
 def with_token_weights(trainer: type[PPOTrainer]) -> type[PPOTrainer]:
@@ -55,7 +51,7 @@ class TokenWeightsMixin:
         if ranks == 1:
             return super()._balance_batch(batch, metrics, logging_prefix=logging_prefix, **kwargs)
         multiple = self._get_required_batch_multiple(ranks)
-        groups = rows_by_group([uid_of(key) for key in batch.keys])
+        groups = rows_by_group([names.uid_of(key) for key in batch.keys])
         cost = calculate_workload(torch.tensor([tag["seq_len"] for tag in batch.tags])).tolist()
         sizes = [len(rows) for rows in groups.values()]
         workloads = [sum(cost[row] for row in rows) for rows in groups.values()]
@@ -83,13 +79,13 @@ class TokenWeightsMixin:
         return max(mapping) + 1
 
     def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        """As verl's, with a request to the engine for D_t, which it leaves in the field `token_divergence`."""
+        """As verl's, with a request to the engine for D_t, which it leaves in the field TOKEN_DIVERGENCE."""
         if self.tw_grpo is None:
             return super()._compute_old_log_prob(batch, metrics)
-        batch.extra_info[REQUEST] = {"divergence": self.tw_grpo.divergence}
+        batch.extra_info[names.DIVERGENCE_REQUEST] = self.tw_grpo.divergence
         result = super()._compute_old_log_prob(batch, metrics)
         for meta in (batch, result):
-            meta.extra_info.pop(REQUEST, None)
+            meta.extra_info.pop(names.DIVERGENCE_REQUEST, None)
         return result
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
@@ -97,11 +93,11 @@ class TokenWeightsMixin:
         batch = super()._compute_advantage(batch, metrics)
         if self.tw_grpo is None:
             return batch
-        fields = ["advantages", "token_divergence", "rm_scores", "extra_fields"]
+        fields = ["advantages", names.TOKEN_DIVERGENCE, "rm_scores", "extra_fields"]
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
         real = [not tag.get("is_padding", False) for tag in batch.tags]
-        groups = rows_by_group([uid_of(key) for key in batch.keys], real)
-        divergence = list(data["token_divergence"].unbind())
+        groups = rows_by_group([names.uid_of(key) for key in batch.keys], real)
+        divergence = list(data[names.TOKEN_DIVERGENCE].unbind())
         weights, not_finite = weigh_groups(groups, divergence, self.tw_grpo)
         advantages, packed = data["advantages"], torch.cat(weights)
         metrics["tw_grpo/groups_not_finite"] = float(not_finite)
@@ -111,12 +107,12 @@ class TokenWeightsMixin:
         if "extra_fields" in data.keys():
             reports = [extra.get("reward_extra_info", {}) for extra in tu.get(data, "extra_fields")]
             metrics.update(answer_metrics(groups, reports))
-        output = {"token_weights": torch.nested.as_nested_tensor(weights, layout=torch.jagged)}
+        output = {names.TOKEN_WEIGHTS: torch.nested.as_nested_tensor(weights, layout=torch.jagged)}
         if self.tw_grpo.weight_placement == "outside":
             weighted = advantages.values() * packed.to(advantages.dtype)
             output["advantages"] = torch.nested.nested_tensor_from_jagged(weighted, advantages.offsets())
-        else:  # the one further tensor verl gives a policy loss, see policy_loss.weight_inside
-            output["rollout_is_weights"] = output["token_weights"].clone()
+        else:  # the one further tensor verl gives a policy loss, see inside_loss.py
+            output[names.LOSS_WEIGHTS] = output[names.TOKEN_WEIGHTS].clone()
         return tq.kv_batch_put(
             keys=batch.keys, partition_id=batch.partition_id, fields=TensorDict(output, batch_size=len(batch))
         )
@@ -125,11 +121,11 @@ class TokenWeightsMixin:
         """As verl's; the engine is told how to normalise each mini-batch."""
         if self.tw_grpo is None:
             return super()._update_actor(batch, metrics)
-        batch.extra_info[REQUEST] = {"loss_normalization": self.tw_grpo.loss_normalization}
+        batch.extra_info[names.NORMALIZATION_REQUEST] = self.tw_grpo.loss_normalization
         try:
             return super()._update_actor(batch, metrics)
         finally:
-            batch.extra_info.pop(REQUEST, None)
+            batch.extra_info.pop(names.NORMALIZATION_REQUEST, None)
 
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
         """As verl's; each line also has what is needed to recompute its token weights."""
@@ -149,20 +145,18 @@ class TokenWeightsMixin:
 
 def _dump_columns(batch: KVBatchMeta) -> dict[str, dict[str, Any]]:
     """Columns of the rollout dump, by TransferQueue key."""
-    fields = ["prompts", "responses", "token_weights", "token_divergence", "index", "extra_fields"]
-    data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
-    rows: dict[str, dict[str, Any]] = {key: {} for key in batch.keys}
-    columns = {
-        "prompt_ids": [row.tolist() for row in data["prompts"].unbind()],
-        "response_ids": [row.tolist() for row in data["responses"].unbind()],
-        "token_weights": [row.tolist() for row in data["token_weights"].unbind()],
-        "token_divergence": [row.tolist() for row in data["token_divergence"].unbind()],
+    fields = {
+        "prompt_ids": "prompts",
+        "response_ids": "responses",
+        names.TOKEN_WEIGHTS: names.TOKEN_WEIGHTS,
+        names.TOKEN_DIVERGENCE: names.TOKEN_DIVERGENCE,
     }
+    data = tq.kv_batch_get(
+        keys=batch.keys, partition_id=batch.partition_id, select_fields=[*fields.values(), "index", "extra_fields"]
+    )
+    columns = {column: [row.tolist() for row in data[field].unbind()] for column, field in fields.items()}
     if "index" in data.keys():
         columns["index"] = list(tu.get(data, "index"))
     if "extra_fields" in data.keys():
         columns["reward"] = [extra.get("reward_extra_info", {}) for extra in tu.get(data, "extra_fields")]
-    for name, values in columns.items():
-        for key, value in zip(batch.keys, values, strict=True):
-            rows[key][name] = value
-    return rows
+    return {key: {name: values[row] for name, values in columns.items()} for row, key in enumerate(batch.keys)}

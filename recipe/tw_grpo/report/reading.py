@@ -17,16 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from recipe.tw_grpo.answers import parse_answer
+from recipe.tw_grpo.answers import parse_answer, parse_truth
 from recipe.tw_grpo.config import RewardConfig
+from recipe.tw_grpo.groups import grouped
+from recipe.tw_grpo.integration import names
 from recipe.tw_grpo.reward import score_response
+from recipe.tw_grpo.runs.dump import Line, read_line
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.files import json_lines
 from recipe.tw_grpo.toolbox.letters import LETTERS, listed_options
 
 PARTS = ("reward", "soft_acc", "acc", "format", "response_length")
-
-_PLACEHOLDER = re.compile(r"pad[0-9a-f]{32}_")  # rows verl adds to fill a batch; nobody answered anything there
 
 
 @dataclasses.dataclass(slots=True)
@@ -155,29 +156,25 @@ def _records(path: Path, notes: list[str]) -> Iterator[tuple[int, dict[str, Any]
 def _read_step(run: Run, path: Path) -> None:
     """Add the responses of one dump, and make its widest group the heat map."""
     step, unusable = int(path.stem), []
-    candidates: dict[str, list[tuple[dict[str, Any], np.ndarray]]] = {}
+    candidates: list[tuple[str, Line, np.ndarray]] = []
     for number, record in _records(path, run.notes):
-        for field, kind in (("input", str), ("output", str), ("score", (int, float, type(None))), ("uid", str)):
-            if field not in record or not isinstance(record[field], kind):
-                raise UserError(
-                    f"{path}: line {number}: {field!r} is missing or of the wrong kind: this is not a rollout "
-                    "dump of verl's V1 trainer"
-                )
-        if _PLACEHOLDER.match(record["uid"]):
+        line = read_line(record, f"{path}: line {number}", ("uid", "score"))
+        if line is None:
             continue
-        if record["score"] is None or not math.isfinite(record["score"]):
+        if line.score is None:
             unusable.append(number)
             continue
-        weights = _numbers(path, number, record, "token_weights")
-        response = _response(run, step, record, weights)
+        weights = _numbers(path, number, record, names.TOKEN_WEIGHTS)
+        response = _response(run, step, line, weights)
         run.responses.append(response)
         if weights.size:
-            candidates.setdefault(response.group, []).append((record, weights))
+            candidates.append((response.group, line, weights))
     if unusable:
         run.notes.append(f"{path}: {len(unusable)} scores are not finite (first: line {unusable[0]}), left out")
     if candidates:
-        widest = max(candidates.values(), key=lambda rows: max(float(weights.std()) for _, weights in rows))
-        run.weight_map = _weight_map(run, step, widest)
+        groups = grouped(candidates, lambda row: row[0]).values()
+        widest = max(groups, key=lambda rows: max(float(weights.std()) for _, _, weights in rows))
+        run.weight_map = _weight_map(run, step, [(line, weights) for _, line, weights in widest])
 
 
 def _numbers(path: Path, number: int, record: dict[str, Any], field: str) -> np.ndarray:
@@ -190,23 +187,21 @@ def _numbers(path: Path, number: int, record: dict[str, Any], field: str) -> np.
     raise UserError(f"{path}: line {number}: {field!r} is not a list of finite numbers, one per response token")
 
 
-def _response(run: Run, step: int, record: dict[str, Any], weights: np.ndarray) -> Response:
-    ids = record.get("response_ids")
-    text = record.get("gts")
-    truth = parse_answer(text) if isinstance(text, str) else frozenset()
-    parts = {"reward": float(record["score"]), "response_length": float(len(ids)) if ids else math.nan}
-    if truth:
-        scored = score_response(record["output"], text, listed_options(record["input"]), run.reward)
+def _response(run: Run, step: int, line: Line, weights: np.ndarray) -> Response:
+    ids, options = line.record.get("response_ids"), listed_options(line.prompt)
+    truth = parse_truth(line.truth, options, run.reward.rule) if line.truth else frozenset()
+    parts = {"reward": line.score, "response_length": float(len(ids)) if ids else math.nan}
+    if any(truth):
+        scored = score_response(line.response, line.truth, options, run.reward)
         parts |= {name: float(scored[name]) for name in ("soft_acc", "acc", "format")}
         parts["recomputed"] = float(scored["score"])
-    prompt = (str(record.get("index")), record["input"], str(text))
     count = len(weights)
     return Response(
         step=step,
-        group=f"{step}:{record['uid'].rsplit('_', 2)[0]}",
-        prompt=prompt,
+        group=f"{step}:{line.uid}",
+        prompt=(line.index, line.prompt, str(line.truth)),
         truth=truth,
-        n_options=_count_options(record["input"], truth),
+        n_options=_count_options(line.prompt, truth),
         parts={name: parts.get(name, math.nan) for name in (*PARTS, "recomputed")},
         weights=(count, float(weights.sum()), float(weights.max()) if count else math.nan),
     )
@@ -218,16 +213,16 @@ def _count_options(prompt: str, truth: Collection[str]) -> int | None:
     return count if count and set(truth) <= set(LETTERS[:count]) else None
 
 
-def _weight_map(run: Run, step: int, rows: list[tuple[dict[str, Any], np.ndarray]]) -> WeightMap:
-    rows = sorted(rows, key=lambda row: -float(row[0]["score"]))
-    ids = [record.get("response_ids") or [] for record, _ in rows]
+def _weight_map(run: Run, step: int, rows: list[tuple[Line, np.ndarray]]) -> WeightMap:
+    rows = sorted(rows, key=lambda row: -row[0].score)
+    ids = [line.record.get("response_ids") or [] for line, _ in rows]
     return WeightMap(
         step=step,
-        truth=str(rows[0][0].get("gts")),
+        truth=str(rows[0][0].truth),
         ids=[row if len(row) == len(w) else [] for row, (_, w) in zip(ids, rows, strict=True)],
         weights=[weights for _, weights in rows],
-        scores=[float(record["score"]) for record, _ in rows],
-        answers=[",".join(sorted(parse_answer(record["output"], rule=run.reward.rule))) for record, _ in rows],
+        scores=[line.score for line, _ in rows],
+        answers=[",".join(sorted(parse_answer(line.response, rule=run.reward.rule))) for line, _ in rows],
     )
 
 

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from recipe.tw_grpo.groups import grouped
 from recipe.tw_grpo.report.reading import PARTS, Response, Run
 from recipe.tw_grpo.reward import fixed_reward, soft_reward
-from recipe.tw_grpo.toolbox.bootstrap import DRAWS, drawn_means, interval
+from recipe.tw_grpo.toolbox.bootstrap import DRAWS, Clusters, drawn_means, interval
 from recipe.tw_grpo.toolbox.files import write_whole
 from recipe.tw_grpo.toolbox.letters import LETTERS
 
@@ -36,10 +37,7 @@ def fifths(steps: list[int]) -> tuple[set[int], set[int]]:
 
 def by_group(responses: list[Response]) -> dict[str, list[Response]]:
     """Responses by group, in order of appearance."""
-    groups: dict[str, list[Response]] = {}
-    for response in responses:
-        groups.setdefault(response.group, []).append(response)
-    return groups
+    return grouped(responses, lambda response: response.group)
 
 
 def per_step(run: Run) -> dict[str, np.ndarray]:
@@ -51,9 +49,7 @@ def per_step(run: Run) -> dict[str, np.ndarray]:
     """
     names = ["step", "reward_std", "dead_group_rate", "response_length_min", "response_length_max", *PARTS]
     series: dict[str, list[float]] = {name: [] for name in names}
-    of_step: dict[int, list[Response]] = {}
-    for response in run.responses:
-        of_step.setdefault(response.step, []).append(response)
+    of_step = grouped(run.responses, lambda response: response.step)
     for step in run.steps:
         rows = of_step[step]
         groups = [np.array([r.parts["reward"] for r in group]) for group in by_group(rows).values()]
@@ -88,15 +84,12 @@ def rises(run: Run, *, draws: int = DRAWS, seed: int = 0) -> dict[str, tuple[flo
         {part: (first, last, (low, high) or None)}; NaN where a part is not known.
     """
     windows = fifths(run.steps)
-    rows = [(response, late) for response in run.responses for late in (0, 1) if response.step in windows[late]]
-    prompts = {prompt: i for i, prompt in enumerate(dict.fromkeys(response.prompt for response, _ in rows))}
-    # [prompts, first/last, parts]: sums and counts of each prompt's known values
-    sums = np.zeros((len(prompts), 2, len(PARTS)))
-    counts = np.zeros_like(sums)
-    for response, late in rows:
-        values = np.array([response.parts[name] for name in PARTS])
-        sums[prompts[response.prompt], late] += np.nan_to_num(values)
-        counts[prompts[response.prompt], late] += ~np.isnan(values)
+    prompts = Clusters(2, len(PARTS))
+    for response in run.responses:
+        for late in (0, 1):
+            if response.step in windows[late]:
+                prompts.add(response.prompt, late, [response.parts[name] for name in PARTS])
+    sums, counts = prompts.sums_and_counts()  # [prompts, first/last, parts]
     with np.errstate(invalid="ignore", divide="ignore"):
         first, last = sums.sum(axis=0) / counts.sum(axis=0)
     means = drawn_means(sums, counts, draws=draws, seed=seed)  # [draws, first/last, parts]

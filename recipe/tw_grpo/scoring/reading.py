@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from recipe.tw_grpo.runs.dump import read_line
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.files import json_lines
 from recipe.tw_grpo.toolbox.letters import listed_options
@@ -33,7 +33,6 @@ CATEGORY_FIELDS = (
 )
 FOLDER = "folder"  # --by folder: the folder the video lies in
 _MOST_CATEGORIES = 40
-_PLACEHOLDER = re.compile(r"pad[0-9a-f]{32}_")  # rows verl adds to fill a batch; nobody answered anything there
 
 
 @dataclasses.dataclass(slots=True)
@@ -95,8 +94,6 @@ def read_log(path: Path) -> Log:
             unreadable += 1
             continue
         form = form or _form_of(record, f"{path}: line {number}")
-        if form == "verl" and _PLACEHOLDER.match(str(record.get("uid", ""))):
-            continue
         for sample in _READERS[form](record, f"{path}: line {number}", number):
             if form == "verl":  # several responses to one question are wanted there: the first, the second, …
                 seen[sample.key] += 1
@@ -207,24 +204,23 @@ def _public(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
     )
 
 
-def _verl(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
-    prompt, truth = _text(record, "input", where), record.get("gts")
-    truth = ",".join(map(str, truth)) if isinstance(truth, list) else truth
-    # The reward manager's parts stand beside the rest, in dumps of training runs with TW-GRPO within "reward".
-    parts = record["reward"] if isinstance(record.get("reward"), dict) else record
-    video, score = str(parts.get("video") or ""), parts.get("soft_acc")
-    key = json.dumps([str(record.get("index", "")), video, prompt, truth], ensure_ascii=False)
+def _verl(record: dict[str, Any], where: str, number: int) -> Iterator[Sample]:
+    line = read_line(record, where)
+    if line is None:
+        return
+    score = line.parts.get("soft_acc")
+    key = json.dumps([line.index, line.video, line.prompt, line.truth], ensure_ascii=False)
     yield Sample(
         key=key,
-        question=prompt.strip(),
-        video=video or key,
-        response=_text(record, "output", where),
-        truth=truth if isinstance(truth, str) else None,
-        options=tuple(listed_options(prompt)) or None,
+        question=line.prompt.strip(),
+        video=line.video or key,
+        response=line.response,
+        truth=line.truth,
+        options=tuple(listed_options(line.prompt)) or None,
         untagged=False,
         recorded=float(score) if isinstance(score, int | float) else None,
         fields=_short(record),
-        line=line,
+        line=number,
     )
 
 

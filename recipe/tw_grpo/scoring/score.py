@@ -11,15 +11,11 @@ import dataclasses
 from collections import Counter
 from typing import Any
 
-import numpy as np
-
 from recipe.tw_grpo.answers import parse_answer, parse_truth, strict_pieces
-from recipe.tw_grpo.reward import format_reward, soft_reward
+from recipe.tw_grpo.reward import MULTI, SINGLE, format_reward, kind_of, soft_reward
 from recipe.tw_grpo.scoring.kinds import KINDS, malformed
 from recipe.tw_grpo.scoring.reading import Log, Sample, categories
-from recipe.tw_grpo.toolbox.bootstrap import DRAWS, drawn_means, interval
-
-SINGLE, MULTI = "single", "multi"
+from recipe.tw_grpo.toolbox.bootstrap import DRAWS, Clusters, drawn_means, interval
 
 
 @dataclasses.dataclass(slots=True)
@@ -56,13 +52,12 @@ def score(sample: Sample, rule: str) -> Scored:
         untagged = sample.untagged
         predicted = strict_pieces(sample.response) if untagged else parse_answer(sample.response, rule=rule)
     truth = frozenset() if sample.truth is None else parse_truth(sample.truth, options, rule)
-    several = "," in sample.truth if sample.truth and rule == "strict" else len(truth) > 1  # the public code's test
     return Scored(
         sample=sample,
         predicted=predicted,
         truth=truth,
         soft=soft_reward(predicted, truth) if truth else None,
-        kind=(MULTI if several else SINGLE) if truth else None,
+        kind=kind_of(len(truth)),
         format=format_reward(sample.response),
         malformed=malformed(sample.response, len(sample.options) if sample.options else None, tolerant),
     )
@@ -118,14 +113,12 @@ def summarize(log: Log, rule: str, *, by: str | None = None, draws: int = DRAWS,
 
 def _numbers(groups: list[list[Scored]], draws: int, seed: int) -> list[dict[str, Any]]:
     """n, correct, acc, soft_acc, intervals and number of videos of each group; all groups in the same draws."""
-    videos = {video: i for i, video in enumerate(dict.fromkeys(row.sample.video for row in groups[0]))}
-    sums = np.zeros((len(videos), len(groups), 2))
-    counts = np.zeros((len(videos), len(groups), 1))
+    videos = Clusters(len(groups), 2)
     for g, rows in enumerate(groups):
         for row in rows:
-            sums[videos[row.sample.video], g] += (row.right, row.soft)
-            counts[videos[row.sample.video], g] += 1
-    means = drawn_means(sums, counts, draws=draws, seed=seed) if videos else None
+            videos.add(row.sample.video, g, (row.right, row.soft))
+    sums, counts = videos.sums_and_counts()
+    means = drawn_means(sums, counts, draws=draws, seed=seed) if len(sums) else None
     result = []
     for g, rows in enumerate(groups):
         several = int((counts[:, g, 0] > 0).sum())

@@ -7,11 +7,36 @@ that the same file gives the same interval.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+
 import numpy as np
 
 FEWEST_CLUSTERS = 5  # below that a bootstrap says nothing
 DRAWS = 10_000
 _AT_ONCE = 2_000_000  # numbers drawn at once: 16 MB
+
+
+class Clusters:
+    """Values of several columns, summed within clusters as they come in; a cluster is made by its first value."""
+
+    def __init__(self, columns: int, values: int) -> None:
+        self._rows: dict[Hashable, int] = {}
+        self._shape = (columns, values)
+        self._added: list[tuple[int, int, Sequence[float]]] = []
+
+    def add(self, cluster: Hashable, column: int, values: Sequence[float]) -> None:
+        """Add one observation; NaN is a value that is not known."""
+        self._added.append((self._rows.setdefault(cluster, len(self._rows)), column, values))
+
+    def sums_and_counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of the known values and how many they are, both [clusters, columns, values]."""
+        sums = np.zeros((len(self._rows), *self._shape))
+        counts = np.zeros_like(sums)
+        for row, column, values in self._added:
+            known = np.asarray(values, dtype=np.float64)
+            sums[row, column] += np.nan_to_num(known)
+            counts[row, column] += ~np.isnan(known)
+        return sums, counts
 
 
 def drawn_means(sums: np.ndarray, counts: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that a kill must not break: written whole or not at all; and lines of JSON, the last of which may be torn."""
+"""Files that a kill must not break: written whole or not at all, folders made by one process at a time; lines of JSON,
+the last of which may be torn; and files of overrides."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,3 +44,29 @@ def json_lines(file: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | No
         except (ValueError, RecursionError):
             record = None
         yield number, record if isinstance(record, dict) else None
+
+
+def read_args(path: Path) -> tuple[str, ...]:
+    """The overrides of an .args file: one a line, '#' starts a comment line."""
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+def move_aside(folder: Path) -> Path:
+    """Rename a folder to FOLDER.1, or the first number that is free, and return the new name; nothing is deleted."""
+    aside = next(path for n in range(1, 10**6) if not (path := folder.with_name(f"{folder.name}.{n}")).exists())
+    folder.rename(aside)
+    return aside
+
+
+@contextlib.contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Let one process at a time make `path`; another waits here until it has ended, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:  # stays: to remove it would let two in
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another process that makes {path}", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
