@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 
 from recipe.tw_grpo.integration.repairs import (
+    poll_interval,
+    ragged_positions,
     time_positions,
     time_positions_vllm,
 )
@@ -24,6 +26,8 @@ VARIABLES = (SWITCH, time_positions.VARIABLE)  # what every process of a run has
 REPAIRS: tuple[Repair, ...] = (
     time_positions.REPAIR,
     time_positions_vllm.REPAIR,
+    ragged_positions.REPAIR,
+    poll_interval.REPAIR,
 )
 NAMES = tuple(dict.fromkeys(one.name for one in REPAIRS))
 
