@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from recipe.tw_grpo.integration.repairs import (
+    placeholder_row,
     poll_interval,
     ragged_positions,
     time_positions,
@@ -26,6 +27,7 @@ VARIABLES = (SWITCH, time_positions.VARIABLE)  # what every process of a run has
 REPAIRS: tuple[Repair, ...] = (
     time_positions.REPAIR,
     time_positions_vllm.REPAIR,
+    placeholder_row.REPAIR,
     ragged_positions.REPAIR,
     poll_interval.REPAIR,
 )
