@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from recipe.tw_grpo.integration.repairs import (
+    fused_head,
     placeholder_row,
     poll_interval,
     ragged_positions,
@@ -29,6 +30,7 @@ REPAIRS: tuple[Repair, ...] = (
     time_positions_vllm.REPAIR,
     placeholder_row.REPAIR,
     ragged_positions.REPAIR,
+    fused_head.REPAIR,
     poll_interval.REPAIR,
 )
 NAMES = tuple(dict.fromkeys(one.name for one in REPAIRS))
