@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -187,3 +188,29 @@ print("RESULT", int(repairs.ragged_positions.REPAIR.defect(module)))
 def test_settings_that_cannot_be_kept_are_refused_in_one_line(variables, complaint):
     done = python(*LIST, **variables)
     assert done.returncode == 2 and complaint in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+# --- log-probabilities -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def distances():
+    """{repaired or not: {program: largest distance of vLLM's log-probabilities from that program's positions}}."""
+    script = str(PROBES.with_name("time_positions_log_probs.py"))
+    variables = {"yes": {"TW_GRPO_VLLM_REPAIRS": "1"}, "no": {}}
+    with ThreadPoolExecutor() as pool:
+        done = {name: pool.submit(result, script, "vllm", **chosen) for name, chosen in variables.items()}
+        return {name: future.result() for name, future in done.items()}
+
+
+TRAINED, PLAIN = "verl with the repair (trained, true rate)", "plain vLLM (24 fps assumed)"
+
+
+def test_repaired_vllm_answers_with_the_policy_that_is_trained(distances):
+    assert distances["yes"][TRAINED] < 2e-4  # float32
+    assert min(away for name, away in distances["yes"].items() if name != TRAINED) > 0.1
+
+
+def test_a_plain_vllm_beside_answers_as_stock(distances):
+    assert distances["no"][PLAIN] < 2e-4
+    assert distances["no"][TRAINED] > 0.1
