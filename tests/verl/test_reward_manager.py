@@ -127,11 +127,6 @@ def test_records_without_options(tokenizer, extra):
     assert score(tokenizer, GOOD, extra=extra)["reward_score"] == 1.5
 
 
-ZERO = {"score": 0.0, "acc": 0.0, "soft_acc": 0.0, "format": 0.0, "pred": "", "n_right": 0}
-ZERO |= {"single_acc": None, "single_soft_acc": None, "multi_acc": None, "multi_soft_acc": None}
-ZERO |= {"video": "", "index": ""}
-
-
 @pytest.mark.parametrize(
     "truth, extra",
     [

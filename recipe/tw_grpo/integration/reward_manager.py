@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """verl's reward manager `multi_answer`: scores one response as it ends and reports what the score is made of.
 
-The rules are in `answers.py` and `reward.py`. A record without a right answer raises: every response would earn 0, which
-teaches that all answers are equally wrong. The prompt then counts as failed, see failures.py.
+The rules are in `answers.py` and `reward.py`. A record without a right answer raises, because all of its
+responses would earn 0. The prompt then counts as failed, see failures.py.
 """
 
 from __future__ import annotations

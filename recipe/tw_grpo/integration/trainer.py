@@ -20,7 +20,7 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.seqlen_balancing import calculate_workload, log_seqlen_unbalance
 
 from recipe.tw_grpo.groups import rows_by_group
-from recipe.tw_grpo.integration import names
+from recipe.tw_grpo.integration import names, repairs
 from recipe.tw_grpo.integration.balancing import pack_groups, rows_per_rank
 from recipe.tw_grpo.integration.guard import GuardMixin
 from recipe.tw_grpo.integration.validation import settings_of
@@ -30,9 +30,9 @@ from recipe.tw_grpo.token_weights import weigh_groups
 
 def with_token_weights(trainer: type[PPOTrainer]) -> type[PPOTrainer]:
     """Subclass of one of verl's trainers that behaves like its parent unless `adv_estimator` is tw_grpo."""
-    return type(
-        f"TWGRPO{trainer.__name__}", (TokenWeightsMixin, GuardMixin, trainer), {"__doc__": TokenWeightsMixin.__doc__}
-    )
+    guard = (GuardMixin,) if repairs.guarded() else ()
+    bases = (TokenWeightsMixin, *guard, trainer)
+    return type(f"TWGRPO{trainer.__name__}", bases, {"__doc__": TokenWeightsMixin.__doc__})
 
 
 class TokenWeightsMixin:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from recipe.tw_grpo.integration import repairs
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.files import move_aside
 
@@ -79,7 +79,7 @@ def identity_of(config: Path) -> dict[str, Any]:
         settings["trainer.total_training_steps"] = whole.get("trainer.total_training_steps")
     files = [value for name, value in whole.items() if name.startswith(("data.train_files", "data.val_files"))]
     data = {str(file): _checksum(Path(str(file))) for file in files if file is not None}
-    return {"settings": settings, "data": data, "repairs": os.environ.get("TW_GRPO_REPAIRS", "on")}
+    return {"settings": settings, "data": data, **repairs.identity()}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
