@@ -104,6 +104,10 @@ def test_no_rounding_of_that_size_moves_a_divergence_further(seed, delta, spread
         assert ((definition(moved, lengths, divergence) - before).abs() <= limit + 1e-13).all()
 
 
+def test_a_divergence_that_rounds_below_zero_has_a_limit():
+    assert divergence_limit(torch.tensor([-1e-17], dtype=torch.float64), 1e-6, 8) > 0
+
+
 def test_the_definition_of_logspace_k3_is_that_of_the_streaming_computation():
     _, exact, _ = group(TWGRPOConfig())
     padded, lengths = torch.nn.utils.rnn.pad_sequence(exact, batch_first=True), torch.tensor(LENGTHS)

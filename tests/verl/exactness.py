@@ -28,7 +28,11 @@ from recipe.tw_grpo.config import TWGRPOConfig
 from recipe.tw_grpo.groups import rows_by_group
 from recipe.tw_grpo.token_weights import weigh_groups
 
-FP32_LIMIT, SMALL_LIMIT, BF16_LIMIT = 1e-5, 1e-2, 1e-2  # relative: D >= 1e-3; D down to 1e-7; bf16
+# Relative, from the same hidden states (the layers are left out, runs/rounding.py has what they lose). The rest is the
+# head: group_divergence computes what responses do not share, log ratios with a relative error of about sqrt(d) 2**-24
+# (4e-7 for d = 48), and twice that is what D_t loses: 1e-5 is far above it on any CPU. What is rounded at full size
+# (delta = 2**-22 of a log-probability) costs a D of 1e-7 in a group of 16 up to 2 delta sqrt(2 * 16 / D) = 1e-2.
+FP32_LIMIT, SMALL_LIMIT, BF16_LIMIT = 1e-5, 1e-2, 1e-2  # D >= 1e-3; D down to 1e-7; bf16
 BF16 = {"param_dtype": "bf16", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
 SIXTEEN = {"uids": ["p"] * 16, "lengths": [5, 9, 1, 12, 7, 7, 3, 20, 2, 6, 8, 4, 11, 10, 5, 6]}
 

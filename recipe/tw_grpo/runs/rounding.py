@@ -38,9 +38,9 @@ def divergence_limit(exact: torch.Tensor, delta: float, spread: int) -> torch.Te
         delta: of `layer_rounding`.
         spread: G for "kl", V for "logspace_k3".
     """
-    root = exact.sqrt()
+    root = exact.clamp_min(0).sqrt()  # a D_t of 0 may round below it
     moved = math.expm1(delta) * (root + math.sqrt(2 * spread))
-    return moved * (2 * root + moved) + STREAMING * exact
+    return moved * (2 * root + moved) + STREAMING * root**2
 
 
 def weight_limit(exact: torch.Tensor, limit: torch.Tensor, lengths: torch.Tensor, settings: TWGRPOConfig) -> float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m recipe.tw_grpo.scoring LOG…` scores logs; for its other commands see COMMANDS and their --help.
+"""`python -m recipe.tw_grpo.scoring LOG…` scores logs; for its other commands see TOOLS and their --help.
 
 Only the command line and the layout of its tables are here.
 """
@@ -204,43 +204,41 @@ def main_compare(argv: Sequence[str]) -> None:
     show(compare_tables(result, args.changed), args, result)
 
 
-def main_hacking(argv: Sequence[str]) -> None:
-    """What constant and hedging answers earn."""
-    parser = Parser(prog=f"{PROGRAM} hacking", description="What answers earn that never look at the video.")
-    parser.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="log or parquet the questions are taken from")
+# Command: its description, how many LOGs it takes and of which kind, what gives its title, table and JSON.
+TOOLS = {
+    "hacking": (
+        "What answers earn that never look at the video.",
+        ("+", "log or parquet the questions are taken from"),
+        hacking_rows,
+    ),
+    "speed": (
+        "Rewards a second on real logs, and hostile texts of 1 MB.",
+        ("*", "logs whose responses are rewarded"),
+        speed_rows,
+    ),
+    "published": ("The paper's CLEVRER totals, recomputed from its parts.", None, published_rows),
+}
+
+
+def main_tool(name: str, argv: Sequence[str]) -> None:
+    """One of TOOLS."""
+    description, logs, tool = TOOLS[name]
+    parser = Parser(prog=f"{PROGRAM} {name}", description=description)
+    if logs:
+        parser.add_argument("logs", nargs=logs[0], type=Path, metavar="LOG", help=logs[1])
     _output_options(parser)
     args = parser.parse_args(argv)
-    title, rows, data = hacking_rows(args.logs)
+    title, rows, data = tool(args.logs) if logs else tool()
     show([(title, rows)], args, data)
-
-
-def main_speed(argv: Sequence[str]) -> None:
-    """How fast the rewards are."""
-    parser = Parser(prog=f"{PROGRAM} speed", description="Rewards a second on real logs, and hostile texts of 1 MB.")
-    parser.add_argument("logs", nargs="*", type=Path, metavar="LOG", help="logs whose responses are rewarded")
-    _output_options(parser)
-    args = parser.parse_args(argv)
-    title, rows, data = speed_rows(args.logs)
-    show([(title, rows)], args, data)
-
-
-def main_published(argv: Sequence[str]) -> None:
-    """Whether the totals of the paper's table follow from its parts."""
-    parser = Parser(prog=f"{PROGRAM} published", description="The paper's CLEVRER totals, recomputed from its parts.")
-    _output_options(parser)
-    args = parser.parse_args(argv)
-    title, rows, data = published_rows()
-    show([(title, rows)], args, data)
-
-
-COMMANDS = {"compare": main_compare, "hacking": main_hacking, "published": main_published, "speed": main_speed}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Command line: one of COMMANDS, or logs to score."""
+    """Command line: `compare`, one of TOOLS, or logs to score."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv and argv[0] in COMMANDS:
-        COMMANDS[argv[0]](argv[1:])
+    if argv[:1] == ["compare"]:
+        main_compare(argv[1:])
+    elif argv and argv[0] in TOOLS:
+        main_tool(argv[0], argv[1:])
     else:
         main_score(argv)
 

@@ -8,6 +8,7 @@ questions out of it. The p-value is McNemar's exact test on the questions only o
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from recipe.tw_grpo.reward import MULTI, SINGLE
 from recipe.tw_grpo.scoring.reading import Log, categories
 from recipe.tw_grpo.scoring.score import Scored, score
-from recipe.tw_grpo.toolbox.bootstrap import DRAWS, Clusters, drawn_means, interval
+from recipe.tw_grpo.toolbox.bootstrap import DRAWS, Clusters
 from recipe.tw_grpo.toolbox.errors import UserError
 
 Pair = tuple[Scored, Scored]
@@ -80,14 +81,9 @@ def _numbers(parts: dict[str, list[Pair]], draws: int, seed: int) -> dict[str, d
     for p, pairs in enumerate(parts.values()):
         for x, y in pairs:
             videos.add(x.sample.video, p, (y.right - x.right, y.soft - x.soft))
-    sums, counts = videos.sums_and_counts()
-    means = drawn_means(sums, counts, draws=draws, seed=seed)
     result = {}
-    for p, (name, pairs) in enumerate(parts.items()):
-        n, several = len(pairs), int((counts[:, p, 0] > 0).sum())
-        table = {
-            (i, j): sum((x.right, y.right) == (i, j) for x, y in pairs) for i in (True, False) for j in (True, False)
-        }
+    for (name, pairs), (several, limits) in zip(parts.items(), videos.intervals(draws=draws, seed=seed), strict=True):
+        n, table = len(pairs), Counter((x.right, y.right) for x, y in pairs)
         only_a, only_b = table[True, False], table[False, True]
         right_a, right_b = table[True, True] + only_a, table[True, True] + only_b
         soft_a, soft_b = sum(x.soft for x, _ in pairs), sum(y.soft for _, y in pairs)
@@ -97,11 +93,11 @@ def _numbers(parts: dict[str, list[Pair]], draws: int, seed: int) -> dict[str, d
             "acc_a": right_a / n if n else None,
             "acc_b": right_b / n if n else None,
             "difference": (right_b - right_a) / n if n else None,
-            "difference_interval": interval(means[:, p, 0], several) if n else None,
+            "difference_interval": limits[0],
             "soft_acc_a": soft_a / n if n else None,
             "soft_acc_b": soft_b / n if n else None,
             "soft_difference": (soft_b - soft_a) / n if n else None,
-            "soft_difference_interval": interval(means[:, p, 1], several) if n else None,
+            "soft_difference_interval": limits[1],
             "both": table[True, True],
             "only_a": only_a,
             "only_b": only_b,

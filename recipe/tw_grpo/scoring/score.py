@@ -15,7 +15,7 @@ from recipe.tw_grpo.answers import parse_answer, parse_truth, strict_pieces
 from recipe.tw_grpo.reward import MULTI, SINGLE, format_reward, kind_of, soft_reward
 from recipe.tw_grpo.scoring.kinds import KINDS, malformed
 from recipe.tw_grpo.scoring.reading import Log, Sample, categories
-from recipe.tw_grpo.toolbox.bootstrap import DRAWS, Clusters, drawn_means, interval
+from recipe.tw_grpo.toolbox.bootstrap import DRAWS, Clusters
 
 
 @dataclasses.dataclass(slots=True)
@@ -117,19 +117,17 @@ def _numbers(groups: list[list[Scored]], draws: int, seed: int) -> list[dict[str
     for g, rows in enumerate(groups):
         for row in rows:
             videos.add(row.sample.video, g, (row.right, row.soft))
-    sums, counts = videos.sums_and_counts()
-    means = drawn_means(sums, counts, draws=draws, seed=seed) if len(sums) else None
     result = []
-    for g, rows in enumerate(groups):
-        several = int((counts[:, g, 0] > 0).sum())
+    for rows, (several, (acc, soft)) in zip(groups, videos.intervals(draws=draws, seed=seed), strict=True):
+        n = len(rows)
         result.append(
             {
-                "n": len(rows),
+                "n": n,
                 "correct": sum(row.right for row in rows),
-                "acc": sum(row.right for row in rows) / len(rows) if rows else None,
-                "soft_acc": sum(row.soft for row in rows) / len(rows) if rows else None,
-                "acc_interval": interval(means[:, g, 0], several) if rows else None,
-                "soft_acc_interval": interval(means[:, g, 1], several) if rows else None,
+                "acc": sum(row.right for row in rows) / n if n else None,
+                "soft_acc": sum(row.soft for row in rows) / n if n else None,
+                "acc_interval": acc,
+                "soft_acc_interval": soft,
                 "videos": several,
             }
         )

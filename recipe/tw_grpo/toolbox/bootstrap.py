@@ -38,6 +38,17 @@ class Clusters:
             counts[row, column] += ~np.isnan(known)
         return sums, counts
 
+    def intervals(self, *, draws: int, seed: int) -> list[tuple[int, list[list[float] | None]]]:
+        """Clusters with a value and the intervals of the values' means, of each column; all in the same draws."""
+        sums, counts = self.sums_and_counts()
+        if not len(sums):
+            return [(0, [None] * self._shape[1])] * self._shape[0]
+        means, known = drawn_means(sums, counts, draws=draws, seed=seed), (counts > 0).sum(axis=0).max(axis=-1)
+        return [
+            (int(n), [interval(means[:, column, value], n) for value in range(self._shape[1])])
+            for column, n in enumerate(known)
+        ]
+
 
 def drawn_means(sums: np.ndarray, counts: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """Means over `draws` samples of clusters, drawn with replacement.
