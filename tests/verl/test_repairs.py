@@ -190,7 +190,7 @@ def test_settings_that_cannot_be_kept_are_refused_in_one_line(variables, complai
     assert done.returncode == 2 and complaint in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-# --- log-probabilities ----------------------------------------------------------------------------------------------
+# --- log-probabilities -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
