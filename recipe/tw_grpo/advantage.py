@@ -16,13 +16,16 @@ from recipe.tw_grpo.config import TWGRPOConfig
 from recipe.tw_grpo.groups import rows_by_group
 
 
-def group_advantages(rewards: torch.Tensor, groups: Sequence[Any], *, epsilon: float = 1e-6) -> torch.Tensor:
+def group_advantages(
+    rewards: torch.Tensor, groups: Sequence[Any], *, epsilon: float = 1e-6, divide_by_std: bool = True
+) -> torch.Tensor:
     """Advantage of each response relative to the responses of the same prompt, Eq. 1 with ddof = 1.
 
     Args:
         rewards: [B] float.
         groups: B hashable labels; responses with equal labels are of one prompt, in any order.
         epsilon: added to the standard deviation.
+        divide_by_std: False leaves A = R - mean R (verl's algorithm.norm_adv_by_std_in_grpo).
 
     Returns:
         [B] in the dtype of `rewards`. Exactly 0 in a group of equal rewards and for a response without siblings.
@@ -31,7 +34,8 @@ def group_advantages(rewards: torch.Tensor, groups: Sequence[Any], *, epsilon: f
     for members in rows_by_group(groups).values():
         group = rewards[members].double()
         if group.max() > group.min():
-            advantages[members] = ((group - group.mean()) / (group.std() + epsilon)).to(rewards.dtype)
+            scale = group.std() + epsilon if divide_by_std else 1.0
+            advantages[members] = ((group - group.mean()) / scale).to(rewards.dtype)
     return advantages
 
 
@@ -47,7 +51,7 @@ def estimate(
     Args:
         token_level_rewards: [B, T] float; a response's reward is their sum.
         response_mask: [B, T] 1 for tokens that are trained on.
-        config: verl's `algorithm` section; its `tw_grpo` part is read.
+        config: verl's `algorithm` section; its `tw_grpo` part and `norm_adv_by_std_in_grpo` are read.
         index: B prompt ids (verl's uid).
 
     Returns:
@@ -58,8 +62,14 @@ def estimate(
     """
     if index is None:
         raise ValueError("adv_estimator=tw_grpo needs the uid of each response to know its group")
-    settings = TWGRPOConfig.from_mapping(config.get("tw_grpo") if config is not None else None)
+    config = {} if config is None else config
+    settings = TWGRPOConfig.from_mapping(config.get("tw_grpo"))
     with torch.no_grad():
-        advantages = group_advantages(token_level_rewards.sum(dim=-1), list(index), epsilon=settings.epsilon)
+        advantages = group_advantages(
+            token_level_rewards.sum(dim=-1),
+            list(index),
+            epsilon=settings.epsilon,
+            divide_by_std=config.get("norm_adv_by_std_in_grpo", True),
+        )
         advantages = advantages[:, None] * response_mask
     return advantages, advantages

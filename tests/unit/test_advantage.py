@@ -79,3 +79,17 @@ def test_estimator_reads_its_settings():
 def test_estimator_needs_prompt_ids():
     with pytest.raises(ValueError, match="uid"):
         estimate(torch.zeros(2, 1), torch.ones(2, 1))
+
+
+def test_without_the_standard_deviation_the_advantage_is_the_distance_from_the_mean():
+    rewards = torch.tensor([2.0, 1.0, 0.0, 5.0, 5.0, 5.0])
+    got = group_advantages(rewards, list("aaabbb"), divide_by_std=False)
+    assert got.tolist() == [1, 0, -1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("divide", [True, False])
+def test_verls_setting_for_it_is_honoured(divide):
+    rewards = torch.tensor([[0.0, 3.0], [0.0, 1.0]])
+    got, _ = estimate(rewards, torch.ones(2, 2), {"norm_adv_by_std_in_grpo": divide}, ["a", "a"])
+    expected = 1.0 if not divide else 1 / (2**0.5 + 1e-6)
+    assert torch.allclose(got, torch.tensor([[expected] * 2, [-expected] * 2]))

@@ -44,6 +44,7 @@ def check(config: DictConfig) -> None:
         RewardConfig.from_mapping(_plain(config.reward.get("reward_kwargs")))
     GuardConfig.from_mapping(_plain(config.trainer.get("tw_grpo")))
     _check_freezing(config)
+    _check_validation(config)
     settings = settings_of(config)
     if settings is not None or config.reward.reward_manager.name == REWARD_MANAGER:  # a baseline is trained alike
         qwen3_vl.refuse_videos(config)
@@ -92,6 +93,15 @@ def _check_placement(config: DictConfig, settings: TWGRPOConfig) -> None:
         raise UserError(
             f"algorithm.rollout_correction.rollout_is={correction.rollout_is} takes the place where verl hands weights "
             "to a loss, and weight_placement=inside needs it: set it to null, or the placement to outside"
+        )
+
+
+def _check_validation(config: DictConfig) -> None:
+    """verl 0.9.1 reads val_only inside val_before_train only (trainer_base.py:453), and trains without it."""
+    if config.trainer.get("val_only") and not config.trainer.get("val_before_train", True):
+        raise UserError(
+            "trainer.val_only=True trains while trainer.val_before_train=False: set val_before_train=True to validate "
+            "and stop (examples/eval_qwen25vl_7b.sh does), or leave val_only out"
         )
 
 
