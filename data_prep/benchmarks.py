@@ -5,13 +5,8 @@ One table names each benchmark's reader, how many questions it must have, and th
 data_source: verl reports metrics by it, so figures of different protocols never share a name.
 """
 
-import os
-import sys
-
-if not __package__:  # run as a file: `data_prep` of this clone, and not data_prep/inspect.py for Python's own inspect
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,16 +14,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.benchmark_readers import mvbench, published, tempcompass, video_r1
-from data_prep.benchmark_readers.common import Question, Reading, refuse_duplicates
-from data_prep.options import add_frame_arguments, check_output, finish_videos, sampling_of
-from data_prep.prompts import multi_answer_prompt
-from data_prep.provenance import provenance
-from data_prep.records import load_json
-from data_prep.schema import build_record, write_parquet
-from data_prep.video_folder import VideoFolder
-from data_prep.video_places import check_published, find_published, unique_names
-from data_prep.videos import TOKEN_PIXELS
+if not __package__:  # run as a file: find `data_prep` in this clone even when the package is not installed
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from data_prep.read import mvbench, published, tempcompass, video_r1
+from data_prep.read.answers import Question, Reading, refuse_duplicates
+from data_prep.read.records import load_json
+from data_prep.videos.folder import VideoFolder
+from data_prep.videos.places import check_published, find_published, unique_names
+from data_prep.videos.sampling import TOKEN_PIXELS
+from data_prep.write.options import add_frame_arguments, check_output, finish_videos, sampling_of
+from data_prep.write.prompts import multi_answer_prompt
+from data_prep.write.provenance import provenance
+from data_prep.write.schema import build_record, write_parquet
 from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
 from recipe.tw_grpo.toolbox.errors import UserError
 

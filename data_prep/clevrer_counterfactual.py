@@ -8,13 +8,8 @@ With --invert-probability or --double it also asks what will NOT happen: the lab
 
 from __future__ import annotations
 
-import os
-import sys
-
-if not __package__:  # run as a file: `data_prep` of this clone, and not data_prep/inspect.py for Python's own inspect
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
 import random
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,16 +18,20 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data_prep.inversion import clevrer
-from data_prep.inversion.draw import Draw
-from data_prep.options import add_frame_arguments, check_output, finish_videos, sampling_of
-from data_prep.prompts import LETTERS, multi_answer_prompt
-from data_prep.provenance import provenance
-from data_prep.records import load_json, need
-from data_prep.schema import build_record, write_parquet
-from data_prep.videos import SPLITS, check_video, find_video
+if not __package__:  # run as a file: find `data_prep` in this clone even when the package is not installed
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from data_prep.invert import clevrer
+from data_prep.invert.draw import Draw
+from data_prep.read.records import load_json, need
+from data_prep.videos.sampling import SPLITS, check_video, find_video
+from data_prep.write.options import add_frame_arguments, check_output, finish_videos, sampling_of
+from data_prep.write.prompts import multi_answer_prompt
+from data_prep.write.provenance import provenance
+from data_prep.write.schema import build_record, write_parquet
 from recipe.tw_grpo.toolbox.command_line import Parser, integer, probability, run_main
 from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.toolbox.letters import LETTERS
 
 # The validation split as published: its scenes, and (one right, several right) questions after leaving out those
 # without a right choice (the paper's 9,238).

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep import benchmarks
-from data_prep.benchmark_readers import common, video_r1
-from data_prep.benchmark_readers.common import answer_positions
-from data_prep.records import lettered_options
+from data_prep.read import answers, video_r1
+from data_prep.read.answers import answer_positions
+from data_prep.read.records import lettered_options
 from recipe.tw_grpo.toolbox.errors import UserError
 
 
@@ -195,4 +195,4 @@ def test_not_unicode_and_not_parquet(tmp_path):
 
 def test_reading_never_invents_a_label_from_rows_of_another_set():
     with pytest.raises(UserError, match="expected an object"):
-        common.read_records(Path("x.json"), [3], video_r1.read_record)
+        answers.read_records(Path("x.json"), [3], video_r1.read_record)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep import benchmarks
-from data_prep.video_places import find_published, unique_names
+from data_prep.videos.places import find_published, unique_names
 from examples.tiny.render import write_mp4
 from recipe.tw_grpo.toolbox.errors import UserError
 
@@ -250,14 +250,21 @@ def test_sizes_of_the_real_benchmarks_take_seconds(tmp_path):
     assert seconds < 10, f"{seconds:.1f} s"
 
 
-FILES = [path for path in sorted((ROOT / "data_prep").glob("*.py")) if "run_main(" in path.read_text()]
+FILES = [path for path in sorted((ROOT / "data_prep").rglob("*.py")) if "run_main(" in path.read_text()]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_run_and_their_help_has_an_example(path):
-    """Those that may be run as a file are: data_prep/inspect.py must not hide Python's own inspect from them."""
+    """The four commands as files, those below them as modules."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    how = [str(path)] if "if not __package__" in path.read_text() else ["-m", f"data_prep.{path.stem}"]
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
+    how = [str(path)] if path.parent.name == "data_prep" else ["-m", module]
     done = subprocess.run([sys.executable, *how, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "example:" in done.stdout
+
+
+def test_no_file_hides_one_of_python_s_own():
+    """`python data_prep/benchmarks.py` puts data_prep/ first on the path, where inspect.py would break dataclasses."""
+    names = {path.stem for path in (ROOT / "data_prep").rglob("*.py")} - {"__init__", "__main__"}
+    assert not names & sys.stdlib_module_names

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep import schema, videos
+from data_prep.videos import sampling as videos
+from data_prep.write import schema
 from examples.tiny.render import write_mp4
 from recipe.tw_grpo.toolbox.command_line import run_main
 from recipe.tw_grpo.toolbox.errors import UserError

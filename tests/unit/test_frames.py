@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep import frames
-from data_prep.videos import sampling_options
+from data_prep.videos import frames
+from data_prep.videos.sampling import sampling_options
 from examples.tiny.render import write_mp4
 from recipe.tw_grpo.toolbox.errors import UserError
 
@@ -158,8 +158,8 @@ def test_a_kill_in_the_middle_leaves_no_half_clip(qwen, video, tmp_path):
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
 from PIL import Image
-from data_prep import frames
-from data_prep.videos import sampling_options
+from data_prep.videos import frames
+from data_prep.videos.sampling import sampling_options
 saved, real = [], Image.Image.save
 def save(self, path, **options):
     saved.append(path)

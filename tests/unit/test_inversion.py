@@ -12,17 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep import leak_test
-from data_prep.inversion import clevrer, nextgqa, words
-from data_prep.inversion import exclusion as exclusion_style
-from data_prep.inversion import invert as policy_module
-from data_prep.inversion.draw import Draw
-from data_prep.inversion.invert import LEAKS, STYLES, Policy, invert
-from data_prep.inversion.negation_grammatical import negate as grammatical
-from data_prep.inversion.negation_paper import negate as paper
-from data_prep.inversion.overlap import meaning, overlaps
-from data_prep.inversion.question import Question
-from data_prep.inversion.review import chosen, count_verdicts, listing
+from data_prep.check import leak_test
+from data_prep.invert import clevrer, words
+from data_prep.invert import exclusion as exclusion_style
+from data_prep.invert import invert as policy_module
+from data_prep.invert.draw import Draw
+from data_prep.invert.invert import LEAKS, STYLES, Policy, invert
+from data_prep.invert.negation_grammatical import negate as grammatical
+from data_prep.invert.negation_paper import negate as paper
+from data_prep.invert.overlap import meaning, overlaps
+from data_prep.invert.review import chosen, count_verdicts, listing
+from data_prep.read import nextgqa
+from data_prep.read.question import Question
 from recipe.tw_grpo.toolbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

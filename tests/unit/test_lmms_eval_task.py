@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from data_prep.prompts import MULTI_ANSWER, multi_answer_prompt
-from data_prep.schema import arrow_schema, build_record, write_parquet
+from data_prep.write.prompts import MULTI_ANSWER, multi_answer_prompt
+from data_prep.write.schema import arrow_schema, build_record, write_parquet
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples/lmms_eval"
 QUESTIONS = [  # options, right ones, a response, its exact and soft accuracy

@@ -16,8 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data_prep import leak_test, qai_nextgqa, qai_star
-from data_prep.inversion import nextgqa, review, speed, star
+from data_prep import qai_nextgqa, qai_star
+from data_prep.check import leak_test
+from data_prep.invert import review, speed
+from data_prep.read import nextgqa, star
 from examples.tiny.render import write_mp4
 from recipe.tw_grpo.toolbox.errors import UserError
 

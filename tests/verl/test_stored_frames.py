@@ -18,8 +18,10 @@ pytest.importorskip("verl")
 
 from omegaconf import OmegaConf  # noqa: E402
 
-from data_prep import clevrer_counterfactual, frames, inspect  # noqa: E402
-from data_prep.record_checks import prompt_counter  # noqa: E402
+from data_prep import clevrer_counterfactual  # noqa: E402
+from data_prep.check import __main__ as inspect  # noqa: E402
+from data_prep.check.records import prompt_counter  # noqa: E402
+from data_prep.videos import frames  # noqa: E402
 from examples.tiny.render import write_mp4  # noqa: E402
 
 

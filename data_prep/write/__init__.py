@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is written: the prompt, the schema, the report beside it."""
