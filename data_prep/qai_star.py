@@ -20,7 +20,7 @@ from recipe.tw_grpo.toolbox.command_line import run_main
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, invert, write, print a summary; raises UserError for anything the user has to correct."""
-    return qai.run("star", "STAR", star.read, argv)
+    return qai.main("star", "STAR", star.read, argv)
 
 
 if __name__ == "__main__":

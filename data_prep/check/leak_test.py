@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Can anything but the words of the question tell whether a record was inverted?
 
-`python -m data_prep.check.leak_test FILE…` fits a logistic regression on what a policy sees of a record besides those words: the
-number of options, their words, lengths, places, casing and punctuation, the casing and punctuation of the question, the clip. Right answers are not
-seen by a policy, so they are not used. It prints the area under the ROC curve of five-fold cross-validation by
-video: 0.5 is chance, three standard errors above it a leak.
+`python -m data_prep.check.leak_test FILE…` fits a logistic regression on what a policy sees of a record besides those
+words: the number of options, their words, lengths, places, casing and punctuation, the casing and punctuation of the
+question, the clip. Right answers are not seen by a policy, so they are not used. It prints the area under the ROC curve
+of five-fold cross-validation by video: 0.5 is chance, three standard errors above it a leak.
 """
 
 from __future__ import annotations

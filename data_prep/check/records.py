@@ -16,7 +16,8 @@ from typing import Any
 
 import av
 
-from data_prep.videos.places import check_published, picture_files
+from data_prep.videos import frames as stored
+from data_prep.videos.files import FRAME_FOLDER_FPS, check_video, picture_files
 from data_prep.videos.sampling import TOKEN_PIXELS
 from data_prep.write.prompts import MEDIA_TAGS, VIDEO_TAG
 from recipe.tw_grpo.toolbox.errors import UserError
@@ -119,7 +120,7 @@ def check_video_entry(entry: Mapping[str, Any] | None, decode: bool) -> str | No
     if not path.exists():
         return f"video {path} does not exist"
     try:
-        check_published(path, decode)
+        check_video(path, decode)
         if decode and path.is_file() and entry.get("video_start"):
             _, seconds, _ = video_shape(path)
             if seconds and entry["video_start"] >= seconds:
@@ -164,9 +165,6 @@ def video_tokens(entry: Mapping[str, Any]) -> int:
     Raises:
         UserError: a video too short for them.
     """
-    from data_prep.videos import frames as stored
-    from data_prep.videos.places import FRAME_FOLDER_FPS
-
     if isinstance(entry["video"], list):  # equal pixel limits: the size is theirs
         return (len(entry["video"]) + 1) // 2 * entry["max_pixels"] // TOKEN_PIXELS
     module = stored.qwen()

@@ -7,6 +7,11 @@ The options stay as they are and in their order; the right ones become the wrong
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
+
+from data_prep.invert.draw import Draw
+from data_prep.read.question import Outcome, Question, as_published
 
 _WILL = re.compile(r"\b(will)( not)? (happen|occur|take place)\b")
 
@@ -22,3 +27,29 @@ def negate(text: str) -> str | None:
 def complement(right: tuple[int, ...], options: int) -> tuple[int, ...]:
     """Positions of the other options."""
     return tuple(place for place in range(options) if place not in right)
+
+
+def invert(
+    questions: Sequence[Question], probability: float, double: bool, seed: int, counts: Counter
+) -> list[tuple[Question, Outcome]]:
+    """What to write, each with a right option: some asked the other way round, or all both ways if `double`.
+
+    A question without a right choice has one once it is inverted; one whose choices are all right has none then.
+    `counts` learns how many were inverted, and why others were not.
+    """
+    result = []
+    for question in questions:
+        drawn = double or Draw(seed, f"{question.scene} {question.question_id}").happens(probability)
+        text = negate(question.text) if drawn else None
+        right = complement(question.right, len(question.options))
+        if drawn and text is None:
+            counts["not inverted: no 'will happen' in the question"] += 1
+        elif drawn and not right:
+            counts["not inverted: all choices are right"] += 1
+        inverted = text is not None and bool(right)
+        if question.right and (double or not inverted):
+            result.append((question, as_published(question)))
+        if text is not None and inverted:
+            counts["inverted"] += 1
+            result.append((question, Outcome(text, question.options, right, True, "will not")))
+    return result

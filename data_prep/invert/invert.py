@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any
 
 from data_prep.invert import exclusion, negation_grammatical, negation_paper
 from data_prep.invert.draw import Draw
 from data_prep.invert.negation import Negation
 from data_prep.invert.overlap import meaning, overlaps
-from data_prep.read.question import Question
+from data_prep.read.question import Outcome, Question
 
 Style = Callable[[str, str], Negation | None]
 STYLES: dict[str, Style] = {
@@ -60,16 +60,11 @@ class Policy:
         given = {key: value for key, value in changes.items() if value is not None}
         return cls(style=style, **{**(published if style == "paper" else {}), **given})
 
-
-class Outcome(NamedTuple):
-    """A record as it will be written. `why`: what the draw wanted and what came of it, for the report."""
-
-    question: str
-    options: tuple[str, ...]
-    right: tuple[int, ...]
-    inverted: bool
-    style: str
-    why: str
+    def summary(self) -> dict[str, Any]:
+        """What a report says of it."""
+        overlapping = "keep" if self.keep_overlaps else "remove"
+        rest = {"on_invalid": self.on_invalid, "leaks": sorted(self.leaks), "overlaps": overlapping}
+        return {"style": self.style, **rest}
 
 
 # Values of Outcome.why; the report counts them.
@@ -81,13 +76,20 @@ NO_OPTION = "drawn, but no wrong option is free of overlap: not inverted"
 DROPPED = "drawn, but dropped (--on-invalid drop)"
 
 
+def right_of(question: Question) -> int:
+    """The position of the one right option; a question with several is inverted elsewhere (clevrer.py)."""
+    (right,) = question.right
+    return right
+
+
 def wrong_options(question: Question, keep_overlaps: bool) -> tuple[str, ...]:
     """The wrong options, each once, without those that repeat or imply the right one.
 
     With `keep_overlaps` only those that are the right one letter by letter go: they could never be labelled.
     """
-    truth = question.options[question.right]
-    wrong = question.options[: question.right] + question.options[question.right + 1 :]
+    right = right_of(question)
+    truth = question.options[right]
+    wrong = question.options[:right] + question.options[right + 1 :]
     if keep_overlaps:
         return tuple([option for option in wrong if option != truth])
     told = meaning(truth)
@@ -112,7 +114,7 @@ def invert(question: Question, policy: Policy) -> Outcome | None:
         negation, style, why = exclusion.negate(question.text), "exclusion", BY_EXCLUSION
     text = negation_paper.as_published(negation.text) if "case" in policy.leaks else negation.text
 
-    truth = question.options[question.right]
+    truth = question.options[right_of(question)]
     if "count" in policy.leaks:
         kept, stays = 1 + draw.below(len(wrong)), True
     else:
@@ -130,15 +132,15 @@ def invert(question: Question, policy: Policy) -> Outcome | None:
 
 
 def _as_asked(question: Question, policy: Policy, draw: Draw, wrong: tuple[str, ...], why: str) -> Outcome:
-    truth = question.options[question.right]
-    options, right = question.options, question.right
+    options, right = question.options, right_of(question)
+    truth = options[right]
     if "count" not in policy.leaks and wrong:
         chosen = draw.some(wrong, 1 + draw.below(len(wrong)))
         if "order" not in policy.leaks:
             right = draw.below(len(chosen) + 1)
         else:
             chosen = [option for option in options if option in chosen]
-            right = sum(option in chosen for option in options[: question.right])
+            right = sum(option in chosen for option in options[:right])
         chosen.insert(right, truth)
         options = tuple(chosen)
     elif "order" not in policy.leaks:

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_prep.invert.draw import Draw
-from data_prep.invert.invert import ON_INVALID, STYLES, Outcome, Policy, invert
+from data_prep.invert.invert import ON_INVALID, STYLES, Policy, invert, right_of
 from data_prep.read import nextgqa, star
-from data_prep.read.question import Question
+from data_prep.read.question import Outcome, Question
 from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.letters import LETTERS
@@ -42,8 +42,8 @@ def listing(pairs: Sequence[tuple[Question, Outcome]]) -> str:
         lines += [f"{number}. `{question.question_id}` {question.text}", f"   * **{outcome.question}**"]
         for place, option in enumerate(outcome.options):
             lines.append(f"   * {LETTERS[place]} {'right' if place in outcome.right else 'WRONG'}: {option}")
-        if question.options[question.right] not in outcome.options:
-            lines.append(f"   * (left out, the right one of the original: {question.options[question.right]})")
+        if question.options[right_of(question)] not in outcome.options:
+            lines.append(f"   * (left out, the right one of the original: {question.options[right_of(question)]})")
     return "\n".join(lines) + "\n"
 
 
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="markdown file to write; default: print it")
     parser.add_argument("--verdicts", type=Path, help="csv with id, verdict, remark; then nothing is listed")
     args = parser.parse_args(argv)
-    questions, _ = READERS[args.dataset](args.annotations)
+    questions = READERS[args.dataset](args.annotations).questions
     policy = Policy.of_style(
         args.style, dataset=args.dataset, seed=args.seed, probability=1.0, on_invalid=args.on_invalid
     )

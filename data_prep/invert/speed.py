@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dataset", choices=list(READERS), default="nextgqa", help="which of the two")
     parser.add_argument("--repeat", type=integer(1), default=10, help="times the file is taken, every time other ids")
     args = parser.parse_args(argv)
-    questions, _ = READERS[args.dataset](args.annotations)
+    questions = READERS[args.dataset](args.annotations).questions
     for style in STYLES:
         for probability in (0.5, 1.0):
             policy = Policy.of_style(style, dataset=args.dataset, probability=probability)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What readers of benchmarks share: a question, tables to records, and which option an answer means.
+"""Options without their letters, and which option an answer means.
 
 Every function either gives the one meaning of its input or raises one line that names file, record and field. Nothing
 is guessed: a label is never made from an answer that fits two options or none.
@@ -7,108 +7,41 @@ is guessed: a label is never made from an answer that fits two options or none.
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from data_prep.read.records import need, text_of
+from data_prep.read.records import text_of
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.letters import LETTERS
 
-
-@dataclass(frozen=True)
-class Question:
-    """One question with lettered options.
-
-    Args:
-        where: file and record, for messages.
-        question_id: unique in its benchmark.
-        scene: what the benchmark calls its video.
-        video: the path as published; find_published knows what to make of it.
-        right: positions of the right options, ascending, at least one.
-        clip: (start, end) in seconds, if the annotations have them.
-    """
-
-    where: str
-    question_id: str
-    scene: str
-    video: str
-    question: str
-    options: tuple[str, ...]
-    right: tuple[int, ...]
-    clip: tuple[float, float] | None = None
+_LETTERED = re.compile(r"\s*(?:\(([A-Z])\)|([A-Z])[.):])(?:\s+|$)")
 
 
-@dataclass
-class Reading:
-    """Questions of a benchmark, how many records were left out, by reason, and what a person should know of some."""
-
-    questions: list[Question]
-    left_out: dict[str, int]
-    inputs: list[Path]
-    notes: list[str] = field(default_factory=list)
-
-
-def load_table(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of a CSV or parquet file that has at least `columns`; every value of a CSV is a text.
-
-    Raises:
-        UserError: another delimiter, missing columns, or a row of another length.
-    """
-    if path.suffix == ".parquet":
-        try:
-            table = pq.read_table(path)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise UserError(f"{path}: not a parquet file ({error}); download it again") from None
-        _check_columns(path, table.column_names, columns)
-        return table.to_pylist()
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            _check_columns(path, reader.fieldnames or (), columns)
-            rows = list(reader)
-    except (csv.Error, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path}: not a CSV file ({error}); download it again") from None
-    for number, row in enumerate(rows):
-        if None in row or None in row.values():
-            raise UserError(f"{path}: record {number} has another number of fields than the first line")
-    return rows
+def plain_options(texts: Any, where: str, key: str = "options") -> tuple[str, ...]:
+    """Options as they stand: 1 to 26 texts, none of them blank."""
+    if not isinstance(texts, list):
+        raise UserError(f"{where}: {key!r} must be a list, found {type(texts).__name__}")
+    if not 1 <= len(texts) <= len(LETTERS):
+        raise UserError(f"{where}: {key!r} has {len(texts)} entries, expected 1 to {len(LETTERS)}")
+    named = {f"{key}[{number}]": text for number, text in enumerate(texts)}
+    return tuple(text_of(named, name, where) for name in named)
 
 
-def _check_columns(path: Path, found: Sequence[str], columns: Sequence[str]) -> None:
-    missing = [column for column in columns if column not in found]
-    if missing:
-        hint = "; is its delimiter a comma?" if path.suffix == ".csv" and len(found) < 2 else ""
-        raise UserError(f"{path}: column {missing[0]!r} is missing (found {', '.join(map(ascii, found))[:90]}){hint}")
-
-
-def id_of(record: Any, keys: Sequence[str], where: str) -> str:
-    """The first of `keys` the record has, a text or an integer, as text."""
-    key = next((key for key in keys if isinstance(record, dict) and key in record), keys[0])
-    if isinstance(record, dict) and isinstance(record.get(key), int):
-        return str(need(record, key, int, where))
-    return text_of(record, key, where)
-
-
-def seconds_of(record: dict[str, Any], where: str) -> tuple[float, float] | None:
-    """(`start`, `end`) in seconds, None where neither is given."""
-    values = [record.get(key) for key in ("start", "end")]
-    if values == [None, None]:
-        return None
-    for key, value in zip(("start", "end"), values, strict=True):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
-            raise UserError(f"{where}: {key!r} must be seconds, found {ascii(value):.60}")
-    if values[0] >= values[1]:
-        raise UserError(f"{where}: 'start' ({values[0]}) must be before 'end' ({values[1]})")
-    return float(values[0]), float(values[1])
+def lettered_options(texts: Any, where: str, key: str = "options") -> tuple[str, ...]:
+    """Options without their letters: all of "A. x", "(A) x" or "A) x", in order; or none of them lettered."""
+    options = plain_options(texts, where, key)
+    matches = [_LETTERED.match(option) for option in options]
+    if not any(matches):
+        return options
+    if not all(matches):
+        number = next(i for i, match in enumerate(matches) if match is None)
+        raise UserError(f"{where}: {key}[{number}] has no letter, others have: {ascii(options[number]):.60}")
+    letters = "".join(match[1] or match[2] for match in matches)
+    if letters != LETTERS[: len(letters)]:
+        raise UserError(f"{where}: {key!r} must be lettered {LETTERS[: len(letters)]}, found {letters}")
+    bare = [option[match.end() :] for option, match in zip(options, matches, strict=True)]
+    return plain_options(bare, where, key)
 
 
 def letter_positions(answer: str, options: Sequence[str], where: str, key: str = "answer") -> tuple[int, ...] | None:
@@ -163,37 +96,3 @@ def refuse_disagreement(answer: str, right: tuple[int, ...], options: Sequence[s
 def _bare(answer: str) -> str:
     inside = re.fullmatch(r"\s*<answer>(.*)</answer>\s*", answer, re.DOTALL)
     return (inside[1] if inside else answer).strip()
-
-
-def records_of(path: Path, content: Any, expected: str) -> list[Any]:
-    """`content`, which must be a list of records."""
-    if not isinstance(content, list):
-        raise UserError(f"{path}: expected {expected}, found {type(content).__name__}")
-    return content
-
-
-def read_records(
-    path: Path, records: Iterable[Any], read: Callable[[Any, str], Question | str], unit: str = "record"
-) -> Reading:
-    """Apply `read(record, where)` to all; a text it returns is the reason why a record is left out."""
-    questions: list[Question] = []
-    left_out: dict[str, int] = {}
-    for number, record in enumerate(records):
-        result = read(record, f"{path}: {unit} {number}")
-        if isinstance(result, str):
-            left_out[result] = left_out.get(result, 0) + 1
-        else:
-            questions.append(result)
-    return Reading(questions, left_out, [path])
-
-
-def refuse_duplicates(questions: Sequence[Question]) -> None:
-    """Raise UserError if two questions have the same id."""
-    seen: dict[str, str] = {}
-    for question in questions:
-        if question.question_id in seen:
-            raise UserError(
-                f"{question.where}: id {ascii(question.question_id):.60} occurs twice, also at "
-                f"{seen[question.question_id]}"
-            )
-        seen[question.question_id] = question.where

@@ -11,8 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from data_prep.read.answers import lettered_options
 from data_prep.read.question import Question
-from data_prep.read.records import lettered_options, load_json, need, text_of
+from data_prep.read.records import load_json, need, text_of
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.letters import LETTERS
 
@@ -79,7 +80,7 @@ def read_lettered(record: Any, where: str) -> Question:
         video=video,
         text=text_of(record, "question", inside),
         options=options,
-        right=letter_of(record, "answer", options, inside),
+        right=(letter_of(record, "answer", options, inside),),
         kind=text_of(record, "type", inside) if "type" in record else "",
     )
 
@@ -99,6 +100,6 @@ def read_video_r1(record: Any, where: str) -> Question:
         video=video,
         text=text_of(record, "problem", inside),
         options=options,
-        right=letter_of(record, "solution", options, inside),
+        right=(letter_of(record, "solution", options, inside),),
         kind="",
     )

@@ -10,15 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from data_prep.read.answers import (
-    Question,
-    Reading,
-    read_records,
-    records_of,
-    seconds_of,
-    text_position,
-)
-from data_prep.read.records import load_json, plain_options, text_of
+from data_prep.read.answers import plain_options, text_position
+from data_prep.read.question import Question, Reading
+from data_prep.read.records import load_json, read_records, records_of, seconds_of, text_of
 from recipe.tw_grpo.toolbox.errors import UserError
 
 _STAR = "star/Charades_v1_480"
@@ -81,7 +75,7 @@ def _record(number: int, record: Any, where: str, task: str) -> Question:
         question_id=f"{task}-{number}",
         scene=video,
         video=f"{folder}/{video}",
-        question=text_of(record, "question", where),
+        text=text_of(record, "question", where),
         options=options,
         right=text_position(text_of(record, "answer", where), options, where),
         clip=clip,

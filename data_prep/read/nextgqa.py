@@ -11,7 +11,7 @@ import io
 from pathlib import Path
 
 from data_prep.read.lettered import clean_options, is_video_r1, load_records, read_lettered, read_video_r1
-from data_prep.read.question import Question
+from data_prep.read.question import Question, Reading
 from data_prep.read.records import need
 from recipe.tw_grpo.toolbox.errors import UserError
 
@@ -19,7 +19,7 @@ _OPTIONS = ("a0", "a1", "a2", "a3", "a4")
 _COLUMNS = ("question", "answer", "qid", "type", *_OPTIONS)
 
 
-def read(path: Path) -> tuple[list[Question], int]:
+def read(path: Path) -> Reading:
     """Questions in file order, and how many records of other data sets were left out.
 
     Raises:
@@ -32,10 +32,10 @@ def read(path: Path) -> tuple[list[Question], int]:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error}); is it CSV or JSON?") from None
-    return _read_csv(path, text), 0
+    return Reading(_read_csv(path, text), {}, [path])
 
 
-def _read_json(path: Path) -> tuple[list[Question], int]:
+def _read_json(path: Path) -> Reading:
     questions, others = [], 0
     for number, record in enumerate(load_records(path)):
         where = f"{path}: record {number}"
@@ -49,7 +49,7 @@ def _read_json(path: Path) -> tuple[list[Question], int]:
             questions.append(read_lettered(record, where))
     if not questions:
         raise UserError(f"{path}: none of its {others:,} records has a NExT-QA 'data_source'")
-    return questions, others
+    return Reading(questions, {"of other data sets": others} if others else {}, [path])
 
 
 def _read_csv(path: Path, text: str) -> list[Question]:
@@ -100,6 +100,6 @@ def _question(where: str, record: dict[str, str], options: tuple[str, ...], vide
         video=record[video],
         text=record["question"],
         options=options,
-        right=int(answer) if indexed else options.index(answer),
+        right=(int(answer) if indexed else options.index(answer),),
         kind=record["type"],
     )

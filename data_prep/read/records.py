@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading somebody else's annotations: a file that is no JSON, a key that is missing or of the wrong type, an option
-without a letter among others that have one; each is named in one line.
+"""Reading somebody else's annotations: files to records, records to fields of the type they must have.
+
+Whatever is wrong is named in one line with file, record and field: no JSON, a key that is missing, a value of the wrong
+type. Which option an answer means is decided in answers.py.
 """
 
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from recipe.tw_grpo.toolbox.errors import UserError
-from recipe.tw_grpo.toolbox.letters import LETTERS
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-_LETTERED = re.compile(r"\s*(?:\(([A-Z])\)|([A-Z])[.):])(?:\s+|$)")
+from data_prep.read.question import Question, Reading
+from recipe.tw_grpo.toolbox.errors import UserError
+
 _KINDS = {int: "an integer", str: "a text", list: "a list", dict: "an object"}
 
 
@@ -48,6 +52,27 @@ def text_of(record: Any, key: str, where: str) -> str:
     return text.strip()
 
 
+def id_of(record: Any, keys: Sequence[str], where: str) -> str:
+    """The first of `keys` the record has, a text or an integer, as text."""
+    key = next((key for key in keys if isinstance(record, dict) and key in record), keys[0])
+    if isinstance(record, dict) and isinstance(record.get(key), int):
+        return str(need(record, key, int, where))
+    return text_of(record, key, where)
+
+
+def seconds_of(record: dict[str, Any], where: str) -> tuple[float, float] | None:
+    """(`start`, `end`) in seconds, None where neither is given."""
+    values = [record.get(key) for key in ("start", "end")]
+    if values == [None, None]:
+        return None
+    for key, value in zip(("start", "end"), values, strict=True):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
+            raise UserError(f"{where}: {key!r} must be seconds, found {ascii(value):.60}")
+    if values[0] >= values[1]:
+        raise UserError(f"{where}: 'start' ({values[0]}) must be before 'end' ({values[1]})")
+    return float(values[0]), float(values[1])
+
+
 def load_json(path: Path) -> Any:
     """What the JSON file `path` holds (a .jsonl file: the list of its lines).
 
@@ -63,30 +88,55 @@ def load_json(path: Path) -> Any:
         raise UserError(f"{path}: not a JSON file ({error}); download it again") from None
 
 
-def plain_options(texts: Any, where: str, key: str = "options") -> tuple[str, ...]:
-    """Options as they stand: 1 to 26 texts, none of them blank."""
-    if not isinstance(texts, list):
-        raise UserError(f"{where}: {key!r} must be a list, found {type(texts).__name__}")
-    if not 1 <= len(texts) <= len(LETTERS):
-        raise UserError(f"{where}: {key!r} has {len(texts)} entries, expected 1 to {len(LETTERS)}")
-    named = {f"{key}[{number}]": text for number, text in enumerate(texts)}
-    return tuple(text_of(named, name, where) for name in named)
+def load_parquet(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of a parquet file that has at least `columns`.
+
+    Raises:
+        UserError: it is no parquet file, or a column is missing.
+    """
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path}: not a parquet file ({error}); download it again") from None
+    missing = [column for column in columns if column not in table.column_names]
+    if missing:
+        names = ", ".join(map(ascii, table.column_names))
+        raise UserError(f"{path}: column {missing[0]!r} is missing (found {names:.90})")
+    return table.to_pylist()
 
 
-def lettered_options(texts: Any, where: str, key: str = "options") -> tuple[str, ...]:
-    """Options without their letters: all of "A. x", "(A) x" or "A) x", in order; or none of them lettered."""
-    options = plain_options(texts, where, key)
-    matches = [_LETTERED.match(option) for option in options]
-    if not any(matches):
-        return options
-    if not all(matches):
-        number = next(i for i, match in enumerate(matches) if match is None)
-        raise UserError(f"{where}: {key}[{number}] has no letter, others have: {ascii(options[number]):.60}")
-    letters = "".join(match[1] or match[2] for match in matches)
-    if letters != LETTERS[: len(letters)]:
-        raise UserError(f"{where}: {key!r} must be lettered {LETTERS[: len(letters)]}, found {letters}")
-    bare = [option[match.end() :] for option, match in zip(options, matches, strict=True)]
-    return plain_options(bare, where, key)
+def records_of(path: Path, content: Any, expected: str) -> list[Any]:
+    """`content`, which must be a list of records."""
+    if not isinstance(content, list):
+        raise UserError(f"{path}: expected {expected}, found {type(content).__name__}")
+    return content
+
+
+def read_records(
+    path: Path, records: Iterable[Any], read: Callable[[Any, str], Question | str], unit: str = "record"
+) -> Reading:
+    """Apply `read(record, where)` to all; a text it returns is the reason why a record is left out."""
+    questions: list[Question] = []
+    left_out: dict[str, int] = {}
+    for number, record in enumerate(records):
+        result = read(record, f"{path}: {unit} {number}")
+        if isinstance(result, str):
+            left_out[result] = left_out.get(result, 0) + 1
+        else:
+            questions.append(result)
+    return Reading(questions, left_out, [path])
+
+
+def refuse_duplicates(questions: Sequence[Question]) -> None:
+    """Raise UserError if two questions have the same id."""
+    seen: dict[str, str] = {}
+    for question in questions:
+        if question.question_id in seen:
+            raise UserError(
+                f"{question.where}: id {ascii(question.question_id):.60} occurs twice, also at "
+                f"{seen[question.question_id]}"
+            )
+        seen[question.question_id] = question.where
 
 
 def _short(value: Any) -> str:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.read.lettered import clean_options, is_video_r1, load_records, read_lettered, read_video_r1
-from data_prep.read.question import Question
+from data_prep.read.question import Question, Reading
 from data_prep.read.records import need, text_of
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.letters import LETTERS
 
 
-def read(path: Path) -> tuple[list[Question], int]:
+def read(path: Path) -> Reading:
     """Questions in file order, and how many records of other data sets were left out.
 
     Raises:
@@ -37,7 +37,7 @@ def read(path: Path) -> tuple[list[Question], int]:
             questions.append(_own(record, where))
     if not questions:
         raise UserError(f"{path}: none of its {others:,} records has the 'data_source' STAR")
-    return questions, others
+    return Reading(questions, {"of other data sets": others} if others else {}, [path])
 
 
 def _own(record: Any, where: str) -> Question:
@@ -68,7 +68,7 @@ def _own(record: Any, where: str) -> Question:
         video=video,
         text=text_of(record, "question", inside),
         options=options,
-        right=options.index(answer),
+        right=(options.index(answer),),
         kind="_".join(identity.split("_")[:2]),
         clip=(start, end),
     )

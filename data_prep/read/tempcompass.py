@@ -15,14 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_prep.read.answers import (
-    Question,
-    Reading,
-    load_table,
-    read_records,
-    text_position,
-)
-from data_prep.read.records import load_json, need, plain_options, text_of
+from data_prep.read.answers import plain_options, text_position
+from data_prep.read.question import Question, Reading
+from data_prep.read.records import load_json, load_parquet, need, read_records, text_of
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.letters import LETTERS
 
@@ -73,7 +68,7 @@ def _from_json(path: Path) -> Iterator[tuple[dict[str, Any], str, str, str]]:
 
 def _from_parquet(path: Path) -> Iterator[tuple[dict[str, Any], str, str, str]]:
     numbers: dict[tuple[str, str], int] = {}
-    for row, record in enumerate(load_table(path, COLUMNS)):
+    for row, record in enumerate(load_parquet(path, COLUMNS)):
         where = f"{path}: record {row}"
         video, dim = text_of(record, "video_id", where), text_of(record, "dim", where)
         numbers[video, dim] = numbers.get((video, dim), -1) + 1

@@ -10,17 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from data_prep.read.answers import (
-    Question,
-    Reading,
-    answer_positions,
-    id_of,
-    read_records,
-    records_of,
-    refuse_disagreement,
-    seconds_of,
-)
-from data_prep.read.records import lettered_options, load_json, text_of
+from data_prep.read.answers import answer_positions, lettered_options, refuse_disagreement
+from data_prep.read.question import Question, Reading
+from data_prep.read.records import id_of, load_json, read_records, records_of, seconds_of, text_of
 from recipe.tw_grpo.toolbox.errors import UserError
 
 MULTIPLE_CHOICE = {"multiple choice", "multiple-choice", "multi-choice"}
@@ -64,7 +56,7 @@ def read_record(record: Any, where: str) -> Question | str:
         question_id=question_id,
         scene=video.rsplit("/", 1)[-1].rsplit(".", 1)[0],
         video=video,
-        question=text_of(record, "problem" if "problem" in record else "question", where),
+        text=text_of(record, "problem" if "problem" in record else "question", where),
         options=options,
         right=right,
         clip=seconds_of(record, where),

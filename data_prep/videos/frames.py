@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 from tqdm import tqdm
 
-from data_prep.videos.places import FRAME_FOLDER_FPS, picture_files
+from data_prep.videos.files import FRAME_FOLDER_FPS, picture_files
 from recipe.tw_grpo.toolbox.command_line import Parser, integer
 from recipe.tw_grpo.toolbox.errors import UserError
 

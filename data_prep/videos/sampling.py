@@ -1,68 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the videos of a data set lie, whether they are whole, and how many frames and pixels of them a model is given.
+"""How many frames and pixels of a video a model is given, as options of qwen-vl-utils (vision_process.fetch_video).
 
-CLEVRER keeps videos in folders of a thousand below one folder per split; copies of it are often flat. The sampling
-options are those of qwen-vl-utils (vision_process.fetch_video), which verl hands each entry of the `videos` column to.
+verl hands each entry of the `videos` column to it.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from pathlib import Path
-
-import av
-
 from recipe.tw_grpo.toolbox.errors import UserError
 
-SPLITS = ("train", "validation", "test")
 TOKEN_PIXELS = 28 * 28  # pixels of one vision token of Qwen2.5-VL
 PAPER_FRAMES = 16
 PAPER_PIXELS = 128 * TOKEN_PIXELS
-
-
-def clevrer_path(kind: str, split: str, index: int, suffix: str) -> str:
-    """CLEVRER's own place, e.g. ("video", "train", 7, "mp4") -> video_train/video_00000-01000/video_00007.mp4."""
-    low = index // 1000 * 1000
-    return f"{kind}_{split}/{kind}_{low:05d}-{low + 1000:05d}/{kind}_{index:05d}.{suffix}"
-
-
-def find_video(root: Path, name: str, split: str) -> Path | None:
-    """The video `name` below `root`: flat, in a folder of a thousand, or below video_{split}/ in either way.
-
-    `split` is only looked at first: CLEVRER numbers scenes through all splits, so a number is never ambiguous.
-    """
-    places = [name]
-    number = re.fullmatch(r"video_(\d{5})\.mp4", name)
-    if number:
-        low = int(number[1]) // 1000 * 1000
-        places.append(f"video_{low:05d}-{low + 1000:05d}/{name}")
-        places.append(f"clevrer_{name}")  # how collections that mix data sets call it
-    tops = ["", f"video_{split}", *(f"video_{other}" for other in SPLITS if other != split)]
-    for top in tops:
-        for place in places:
-            path = os.path.join(root, top, place)
-            if os.path.isfile(path):  # False, not an exception, for names no file can have
-                return Path(os.path.abspath(path))
-    return None
-
-
-def check_video(path: Path, decode: bool = False) -> None:
-    """Raise UserError if the file is empty or, with `decode`, if two frames of it (Qwen's least) cannot be read."""
-    if path.stat().st_size == 0:
-        raise UserError(f"video {path} has zero bytes; download or copy it again")
-    if not decode:
-        return
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise UserError(f"video {path} has no video stream; download or copy it again")
-            frames = sum(1 for _, _frame in zip(range(2), container.decode(video=0), strict=False))
-    except (av.error.FFmpegError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"video {path} cannot be decoded ({reason}); download or copy it again") from None
-    if frames < 2:
-        raise UserError(f"video {path} has {frames} frame(s), at least 2 are needed; download or copy it again")
 
 
 def sampling_options(

@@ -1,25 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that several data_prep commands share, declared and checked in one place."""
+"""The options all four commands share: each is declared, and checked, once and means the same everywhere."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
 
 from data_prep.videos import frames
 from data_prep.videos.sampling import PAPER_FRAMES, PAPER_PIXELS, TOKEN_PIXELS, sampling_options
-from data_prep.write.schema import arrow_schema, frames_schema
 from recipe.tw_grpo.toolbox.command_line import Parser, integer
 from recipe.tw_grpo.toolbox.errors import UserError
 
 
-def add_frame_arguments(parser: Parser, max_pixels: int = PAPER_PIXELS) -> None:
-    """What of a video the model sees, and whether frames are stored (`--frames-dir`)."""
+def add_arguments(parser: Parser, data_source: str | None, max_pixels: int = PAPER_PIXELS) -> None:
+    """What every command has besides --annotations and --video-root, whose help depends on the data set."""
     add = parser.add_argument
+    add("--output", type=Path, required=True, help="parquet file to write; a FILE.report.json goes beside it")
+    add("--limit", type=integer(1), help="keep this many questions, sampled by --seed, in file order")
+    add("--seed", type=int, default=0, help="of --limit and the inversion; same seed, same bytes")
+    add("--check-videos", action="store_true", help="also decode the beginning of every video")
+    add("--skip-bad-videos", action="store_true",
+        help="leave questions of missing or broken videos out, and count them")  # fmt: skip
+    default = "" if data_source else "; default: the protocol's name"
+    add("--data-source", default=data_source, help=f"column data_source{default}")
     add("--num-frames", type=integer(2), default=PAPER_FRAMES, help="at most this many frames of a video (even)")
     add("--fps", type=float, help="sample at this rate, up to --num-frames; default: --num-frames evenly spaced")
     add("--max-pixels", type=integer(1), default=max_pixels, help="of a frame; larger ones are made smaller")
@@ -29,14 +32,29 @@ def add_frame_arguments(parser: Parser, max_pixels: int = PAPER_PIXELS) -> None:
     frames.add_arguments(parser)
 
 
-def check_output(path: Path) -> None:
-    """Raise UserError unless `path` is the name of a parquet file."""
-    if path.suffix != ".parquet":
-        raise UserError(f"--output {path}: the name must end in .parquet")
+def check_arguments(args: argparse.Namespace) -> Path:
+    """The folder of the videos (without --video-root, that of the annotations).
+
+    Raises:
+        UserError: a file or folder that is not there, or options that exclude each other.
+    """
+    if args.output.suffix != ".parquet":
+        raise UserError(f"--output {args.output}: the name must end in .parquet")
+    later = vars(args).get("videos_later", False)
+    if later and args.frames_dir:
+        raise UserError("--frames-dir needs the videos now; leave out --videos-later")
+    if not args.annotations.exists():
+        raise UserError(f"--annotations {args.annotations}: no such file or folder")
+    root = args.video_root or (args.annotations if args.annotations.is_dir() else None)
+    if root is None:
+        raise UserError("--video-root: a folder is needed, because --annotations is a file")
+    if not later and not root.is_dir():
+        raise UserError(f"--video-root {root}: no such folder; --videos-later writes without looking")
+    return root
 
 
 def sampling_of(args: argparse.Namespace) -> dict[str, int | float]:
-    """videos.sampling_options of the arguments of add_frame_arguments.
+    """videos.sampling_options of the arguments.
 
     Raises:
         UserError: values qwen-vl-utils would refuse or silently change.
@@ -45,24 +63,3 @@ def sampling_of(args: argparse.Namespace) -> dict[str, int | float]:
         raise UserError("--resized-height and --resized-width must be given together")
     resized = (args.resized_height, args.resized_width) if args.resized_height else None
     return sampling_options(args.num_frames, args.max_pixels, args.min_pixels, args.fps, resized)
-
-
-def finish_videos(
-    records: Sequence[Mapping[str, Any]],
-    args: argparse.Namespace,
-    sampling: Mapping[str, int | float],
-    clip: bool = False,
-) -> tuple[list[dict[str, Any]], pa.Schema, dict[int, str], dict[str, Any]]:
-    """Store frames if --frames-dir was given.
-
-    Returns:
-        the rows to write, their schema, what is wrong with rows that were left out (by position in `records`), and
-        keys for the report: `frames` and, for the summary, `frames_line`.
-    """
-    if args.frames_dir is None:
-        return list(records), arrow_schema(sampling, clip), {}, {}
-    rows, bad, about = frames.store(records, args.frames_dir, args.frames_format, args.workers)
-    for index, row in enumerate(rows):
-        row["extra_info"]["index"] = index
-    about_frames = {"frames": about, "frames_line": frames.summary_line(about, args.frames_dir)}
-    return rows, frames_schema(), bad, about_frames

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep import benchmarks
-from data_prep.read import answers, video_r1
-from data_prep.read.answers import answer_positions
-from data_prep.read.records import lettered_options
+from data_prep.read import records as reading
+from data_prep.read import video_r1
+from data_prep.read.answers import answer_positions, lettered_options
 from recipe.tw_grpo.toolbox.errors import UserError
 
 
@@ -163,10 +163,10 @@ def test_broken_files_give_one_line_or_labels_that_stand(name, data, tmp_path):
     for question in reading.questions:
         assert question.right and max(question.right) < len(question.options)
         assert all(option.strip() for option in question.options)
-        untouched = question.question in truth and list(question.options) in [f[2] for f in forms.FACTS]
+        untouched = question.text in truth and list(question.options) in [f[2] for f in forms.FACTS]
         # The published label itself can be changed to another valid one; nothing else may move a label.
         if untouched and key not in ("answer", "solution"):
-            assert question.options[question.right[0]] == truth[question.question]
+            assert question.options[question.right[0]] == truth[question.text]
 
 
 @pytest.mark.parametrize("name", CONTENT)
@@ -195,4 +195,4 @@ def test_not_unicode_and_not_parquet(tmp_path):
 
 def test_reading_never_invents_a_label_from_rows_of_another_set():
     with pytest.raises(UserError, match="expected an object"):
-        answers.read_records(Path("x.json"), [3], video_r1.read_record)
+        reading.read_records(Path("x.json"), [3], video_r1.read_record)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep import benchmarks
-from data_prep.videos.places import find_published, unique_names
+from data_prep.videos.find import VideoFinder
 from examples.tiny.render import write_mp4
 from recipe.tw_grpo.toolbox.errors import UserError
 
@@ -34,7 +34,7 @@ def test_every_form_gives_the_same_questions_and_labels(name, form, tmp_path):
     for question, (video, text, options, right) in zip(reading.questions, forms.FACTS * times, strict=True):
         assert question.right == (right,) and video in question.video and video[1:] in question.scene
         if "order" not in question.options[0]:
-            assert question.question == text and list(question.options[:3]) == options
+            assert question.text == text and list(question.options[:3]) == options
     assert reading.left_out == ({"not multiple choice": 1} if (name, form) == ("mmvu", "published") else {})
     assert [q.clip for q in reading.questions] == [(1.5, 4.0) if (name, form) == ("mvbench", "published") else None] * (
         3 * times
@@ -80,8 +80,7 @@ def test_videos_are_found_as_published_or_flat_but_never_mixed_up(tmp_path):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).write_bytes(b"x")
     (tmp_path / "0.mp4").write_bytes(b"x")
-    unique = unique_names(["a/Art/0.mp4", "a/Law/0.mp4", "b/flat.mp4"])
-    assert unique == {"flat.mp4"}
+    finder = VideoFinder(tmp_path, ["a/Art/0.mp4", "a/Law/0.mp4", "b/flat.mp4"], several=True)
     for published, expected in {
         "/MMVU/videos/Art/0.mp4": "MMVU/videos/Art/0.mp4",
         "./Evaluation/MMVU/videos/Law/0.mp4": "MMVU/videos/Law/0.mp4",
@@ -93,8 +92,11 @@ def test_videos_are_found_as_published_or_flat_but_never_mixed_up(tmp_path):
         "a/../../etc/passwd": None,
         "nul\0l.mp4": None,
     }.items():
-        found = find_published(tmp_path, published, unique)
-        assert found == (expected and tmp_path / expected), published
+        if expected:
+            assert finder.find(published) == tmp_path / expected
+        else:
+            with pytest.raises(UserError, match="is missing below"):
+                finder.find(published)
 
 
 @pytest.fixture
@@ -150,7 +152,7 @@ def test_rows_and_report(name, form, source, tmp_path, root, capsys):
 
 def test_a_missing_video_is_named_or_left_out_and_counted(tmp_path, root):
     (root / "v2.mp4").unlink()
-    with pytest.raises(UserError, match=r"record 2 \(id validation_2\): video 'videos/Art/v2.mp4' is not below"):
+    with pytest.raises(UserError, match=r"record 2 \(id validation_2\): video 'videos/Art/v2.mp4' is missing below"):
         run("mmvu", "published", tmp_path, root)
     assert not (tmp_path / "out.parquet").exists()
     rows, report = run("mmvu", "published", tmp_path, root, "--skip-bad-videos")
@@ -224,7 +226,7 @@ def test_real_labels_agree_across_forms():
     """Letters, texts and indices name the same option 1,200 times; NExT-GQA has mended one text of NExT-QA's."""
     files = ("nextgqa_val_1200.json", "nextgqa_val.csv", "nextqa_val_index_answers.csv")
     sets = [
-        {q.question_id: (q.question, q.options, q.right) for q in
+        {q.question_id: (q.text, q.options, q.right) for q in
          benchmarks.read_benchmark("nextgqa", REAL / file)[0].questions}
         for file in files
     ]  # fmt: skip

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.videos import sampling as videos
+from data_prep.videos.files import check_video
+from data_prep.videos.find import SPLITS, VideoFinder
+from data_prep.videos.sampling import sampling_options
 from data_prep.write import schema
 from examples.tiny.render import write_mp4
 from recipe.tw_grpo.toolbox.command_line import run_main
@@ -29,7 +31,7 @@ from recipe.tw_grpo.toolbox.errors import UserError
     ],
 )
 def test_sampling_options(arguments, expected):
-    assert expected.items() <= videos.sampling_options(**arguments).items()
+    assert expected.items() <= sampling_options(**arguments).items()
 
 
 @pytest.mark.parametrize(
@@ -48,35 +50,35 @@ def test_sampling_options(arguments, expected):
 )
 def test_sampling_options_qwen_would_refuse_or_change_are_refused(arguments):
     with pytest.raises(UserError):
-        videos.sampling_options(**arguments)
+        sampling_options(**arguments)
 
 
 @pytest.fixture
 def video(tmp_path):
     path = tmp_path / "video_00000.mp4"
     write_mp4(np.zeros((4, 28, 28, 3), np.uint8), path, 8)
-    videos.check_video(path, decode=True)  # a good one passes
+    check_video(path, decode=True)  # a good one passes
     return path
 
 
 @pytest.mark.parametrize("content", [b"<html>404</html>" * 99, None])
 def test_what_is_no_video_is_refused_by_name(video, content):
     video.write_bytes(content or video.read_bytes()[:300])  # None: a download that broke off
-    videos.check_video(video)  # seen only by decoding
+    check_video(video)  # seen only by decoding
     with pytest.raises(UserError, match=f"{video} cannot be decoded"):
-        videos.check_video(video, decode=True)
+        check_video(video, decode=True)
 
 
 def test_an_empty_file_is_refused_without_decoding(video):
     video.write_bytes(b"")
     with pytest.raises(UserError, match=f"{video} has zero bytes"):
-        videos.check_video(video)
+        check_video(video)
 
 
 def test_a_single_frame_is_too_few_for_qwen(video):
     write_mp4(np.zeros((1, 28, 28, 3), np.uint8), video, 8)
     with pytest.raises(UserError, match="1 frame"):
-        videos.check_video(video, decode=True)
+        check_video(video, decode=True)
 
 
 def test_a_file_without_video_stream_is_refused(video):
@@ -87,7 +89,7 @@ def test_a_file_without_video_stream_is_refused(video):
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     with pytest.raises(UserError, match="no video stream"):
-        videos.check_video(video, decode=True)
+        check_video(video, decode=True)
 
 
 @pytest.mark.parametrize("place", ["", "video_00000-01000", "video_train", "video_train/video_00000-01000"])
@@ -95,9 +97,10 @@ def test_videos_are_found_flat_and_in_folders_of_a_thousand(video, place):
     target = video.parent / "data" / place / video.name
     target.parent.mkdir(parents=True)
     video.rename(target)
-    for split in videos.SPLITS:  # numbers run through all splits: the label does not matter
-        assert videos.find_video(video.parent / "data", video.name, split) == target
-    assert videos.find_video(video.parent / "data", "video_00001.mp4", "train") is None
+    for split in SPLITS:  # numbers run through all splits: the label does not matter
+        assert VideoFinder(video.parent / "data", [video.name], split).find(video.name) == target
+    with pytest.raises(UserError, match="'video_00001.mp4' is missing below"):
+        VideoFinder(video.parent / "data", []).find("video_00001.mp4")
 
 
 @given(st.text(max_size=200))
@@ -117,14 +120,12 @@ def test_messages_are_one_line_whatever_they_quote(text):
 
 def test_a_record_that_does_not_fit_is_a_mistake_of_the_code(tmp_path):
     with pytest.raises(ValueError, match="does not fit"):
-        schema.write_parquet(
-            [{"prompt": []}], schema.arrow_schema(videos.sampling_options()), tmp_path / "a.parquet", {}
-        )
+        schema.write_parquet([{"prompt": []}], schema.arrow_schema(sampling_options()), tmp_path / "a.parquet", {})
     assert not list(tmp_path.iterdir())
 
 
 def test_clips_and_text_ids_survive_the_file(tmp_path):
-    sampling = videos.sampling_options()
+    sampling = sampling_options()
     info = {"index": 0, "scene": "0BH84", "question_id": "Interaction_T1_0", "question": "q", "options": ["a", "b"]}
     common = {"data_source": "star", "prompt": "<video>q", "video": tmp_path / "a.mp4", "sampling": sampling}
     record = schema.build_record(**common, right=[1], extra_info=info, clip=(1.5, 9.25))

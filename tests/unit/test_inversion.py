@@ -166,7 +166,7 @@ def test_overlaps(truth, other, expected):
 
 
 def make(number=0, text="what did the boy do", options=("sing", "jump", "sleep", "eat", "swim"), right=2):
-    return Question(f"q {number}", str(number), f"v{number % 97}", "v.mp4", text, tuple(options), right, "TN")
+    return Question(f"q {number}", str(number), f"v{number % 97}", "v.mp4", text, tuple(options), (right,), "TN")
 
 
 def test_the_draw_is_uniform_and_belongs_to_the_record():
@@ -203,7 +203,7 @@ def test_no_policy_gives_a_wrong_label(identity, text, options, right, style, on
     if outcome is None:
         assert on_invalid == "drop"
         return
-    truth = question.options[question.right]
+    truth = question.options[question.right[0]]
     assert 0 < len(outcome.right) <= len(outcome.options) and not Counter(outcome.options) - Counter(options)
     named = [outcome.options[place] for place in outcome.right]
     if outcome.inverted:
@@ -310,7 +310,7 @@ def test_clevrer_will_and_will_not(question, expected):
 
 @needs_real
 def test_coverage_on_real_questions():
-    val = [q.text for q in nextgqa.read(REAL / "nextgqa_val_1200.json")[0]]
+    val = [q.text for q in nextgqa.read(REAL / "nextgqa_val_1200.json").questions]
     star = [record["question"] for record in json.loads((REAL / "star_test_2000_no_answers.json").read_text())]
     assert sum(paper(text) is not None for text in val) / len(val) == pytest.approx(
         0.985, abs=0.003
@@ -331,7 +331,7 @@ def test_coverage_on_real_questions():
 )
 def test_the_verdicts_are_about_the_questions_that_are_written(name, on_invalid, seed, tmp_path):
     style = name.removesuffix("_1")
-    questions, _ = nextgqa.read(REAL / "nextgqa_val_1200.json")
+    questions = nextgqa.read(REAL / "nextgqa_val_1200.json").questions
     policy = Policy.of_style(style, probability=1.0, on_invalid=on_invalid, seed=seed)
     pairs = list(chosen(questions, policy, 200))
     path = ROOT / "docs" / "review" / f"{name}.csv"

@@ -210,7 +210,7 @@ REFUSED = [
     (qai_nextgqa, [next_json(answer="(F)")], ["id 'v0_0'", "'answer'", "'(F)'"]),
     (qai_nextgqa, [next_json(answer="(B),(C)")], ["several options", "inverted already"]),
     (qai_nextgqa, [next_json(answer="dance")], ["'answer'", "'dance'"]),
-    (qai_nextgqa, [next_json(), next_json()], ["record 1", "occurred before", "record 0"]),
+    (qai_nextgqa, [next_json(), next_json()], ["record 1", "occurs twice", "record 0"]),
     (qai_nextgqa, [changed(next_json(), options=["(A) x"])], ["'options' has 1 entry"]),
     (qai_nextgqa, [changed(next_json(), options=["(A) x", "(A) y"])], ["must be lettered AB, found AA"]),
     (qai_nextgqa, [changed(next_json(), options=["(A) x", "(B) y", "z"])], ["options[2] has no letter"]),
@@ -222,7 +222,7 @@ REFUSED = [
     (qai_nextgqa, next_csv(rows=3, answers=["2", "2", "5"]), ["line 4", "'5'", "0 to 4"]),
     (qai_nextgqa, next_csv().replace("jump high", ""), ["line 2", "'a1'", "empty"]),
     (qai_nextgqa, next_csv() + "v0,1\n", ["line 4", "2 fields"]),
-    (qai_nextgqa, next_csv() + next_csv().splitlines()[1] + "\n", ["line 4", "occurred before", "line 2"]),
+    (qai_nextgqa, next_csv() + next_csv().splitlines()[1] + "\n", ["line 4", "occurs twice", "line 2"]),
     (qai_nextgqa, next_csv(rows=0), ["no question"]),
     (qai_nextgqa, next_csv().encode() + b"\xff", ["UTF-8"]),
     (qai_nextgqa, next_csv() + '"open quote', ["line", "fields", "double quotes"]),
@@ -384,8 +384,8 @@ def test_leak_test_and_paper_statistics_on_real_questions(place, tmp_path, capsy
 
 @needs_real
 def test_readers_find_the_same_answers(tmp_path):
-    one, _ = nextgqa.read(REAL / "nextgqa_val_1200.json")
-    two, _ = nextgqa.read(REAL / "nextqa_val_index_answers.csv")
+    one = nextgqa.read(REAL / "nextgqa_val_1200.json").questions
+    two = nextgqa.read(REAL / "nextqa_val_index_answers.csv").questions
     answers = {q.question_id: (q.options, q.right) for q in one}
     different = [q for q in two if answers[q.question_id] != (q.options, q.right)]
     assert len(different) == 1  # one wrong option was mended between NExT-QA and NExT-GQA
