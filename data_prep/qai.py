@@ -15,6 +15,7 @@ from typing import Any
 from data_prep.invert.invert import DROPPED, LEAKS, ON_INVALID, STYLES, Policy, invert, right_of, wrong_options
 from data_prep.read.question import Question, Reading
 from data_prep.read.records import refuse_duplicates
+from data_prep.read.video_r1 import OTHER_DATA_SETS
 from data_prep.videos.find import SPLITS, VideoFinder, read_map
 from data_prep.write.options import add_arguments
 from data_prep.write.run import Done, Pair, Plan, run
@@ -82,7 +83,7 @@ def main(dataset: str, title: str, read: Reader, argv: Sequence[str] | None) -> 
         def describe(done: Done) -> tuple[list[str], list[str], dict]:
             counts = {
                 "read": len(questions),
-                "of other data sets": sum(reading.left_out.values()),
+                **{OTHER_DATA_SETS: 0, **reading.left_out},
                 "of bad videos": len(questions) - len(done.pairs),
                 "written": len(done.rows),
             }
@@ -158,9 +159,9 @@ def summary(args: argparse.Namespace, report: dict[str, Any]) -> list[str]:
     """The report's figures in words."""
     counts, policy = report["counts"], report["policy"]
     lines = [f"read {counts['read']:,} questions from {args.annotations}"]
-    for what in ("of other data sets", "of bad videos"):
-        if counts[what]:
-            lines.append(f"  left out: {counts[what]:,} records {what}")
+    lines += [
+        f"  left out: {n:,} records {what}" for what, n in counts.items() if n and what not in ("read", "written")
+    ]
     leaks = ", ".join(policy["leaks"]) or "none"
     lines.append(f"style {policy['style']}; on invalid: {policy['on_invalid']}; leaks left in: {leaks}")
     lines.append(f"  {report['coverage']:.1%} of the questions can be negated in this style")

@@ -10,9 +10,9 @@ import csv
 import io
 from pathlib import Path
 
-from data_prep.read.lettered import clean_options, is_video_r1, load_records, read_lettered, read_video_r1
+from data_prep.read.answers import plain_options
 from data_prep.read.question import Question, Reading
-from data_prep.read.records import need
+from data_prep.read.video_r1 import read_mixed
 from recipe.tw_grpo.toolbox.errors import UserError
 
 _OPTIONS = ("a0", "a1", "a2", "a3", "a4")
@@ -20,36 +20,19 @@ _COLUMNS = ("question", "answer", "qid", "type", *_OPTIONS)
 
 
 def read(path: Path) -> Reading:
-    """Questions in file order, and how many records of other data sets were left out.
+    """Questions in file order; records of other data sets are left out and counted.
 
     Raises:
         UserError: whatever is wrong, with file, record and field.
     """
     raw = path.read_bytes()
     if raw.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{") or path.suffix == ".json":
-        return _read_json(path)
+        return read_mixed(path, "NExT-QA", lambda source: "next" in source.lower())
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error}); is it CSV or JSON?") from None
     return Reading(_read_csv(path, text), {}, [path])
-
-
-def _read_json(path: Path) -> Reading:
-    questions, others = [], 0
-    for number, record in enumerate(load_records(path)):
-        where = f"{path}: record {number}"
-        if is_video_r1(record):
-            source = need(record, "data_source", str, where)
-            if "next" not in source.lower():
-                others += 1
-                continue
-            questions.append(read_video_r1(record, where))
-        else:
-            questions.append(read_lettered(record, where))
-    if not questions:
-        raise UserError(f"{path}: none of its {others:,} records has a NExT-QA 'data_source'")
-    return Reading(questions, {"of other data sets": others} if others else {}, [path])
 
 
 def _read_csv(path: Path, text: str) -> list[Question]:
@@ -77,7 +60,7 @@ def _read_csv(path: Path, text: str) -> list[Question]:
         for key in (video_column, *_COLUMNS):
             if not record[key]:
                 raise UserError(f"{where}: field {key!r} is empty")
-        records.append((where, record, clean_options([record[key] for key in _OPTIONS], where)))
+        records.append((where, record, plain_options([record[key] for key in _OPTIONS], where)))
     if not records:
         raise UserError(f"{path}: a header and no question")
     # The two CSV forms differ in what `answer` means. It must mean the same in the whole file.

@@ -107,7 +107,7 @@ def test_refusals_name_file_record_and_field(change, says, tmp_path):
 def test_duplicated_ids_are_refused(tmp_path):
     records = forms.video_r1_records()
     records[2]["problem_id"] = 0
-    with pytest.raises(UserError, match=r"record 2.*id 0.* occurs twice, also at .*record 0"):
+    with pytest.raises(UserError, match=r"record 2.*id '0' occurs twice, also at .*record 0"):
         benchmarks.read_benchmark("mvbench", forms.dump(tmp_path / "eval.json", records))
 
 
