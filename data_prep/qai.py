@@ -75,7 +75,7 @@ def main(dataset: str, title: str, read: Reader, argv: Sequence[str] | None) -> 
         )
         reading = read(args.annotations)
         refuse_bad_set(reading.questions)
-        questions = reading.questions[: args.limit]
+        questions = reading.questions
         split = args.split or next((name for name in SPLITS if name[:3] in args.annotations.stem.lower()), "train")
         inputs = [*reading.inputs, *([args.video_map] if args.video_map else [])]
         folders = read_map(args.video_map) if args.video_map else None
@@ -84,7 +84,7 @@ def main(dataset: str, title: str, read: Reader, argv: Sequence[str] | None) -> 
             counts = {
                 "read": len(questions),
                 **{OTHER_DATA_SETS: 0, **reading.left_out},
-                "of bad videos": len(questions) - len(done.pairs),
+                "of bad videos": sum(question.video in done.bad for question in questions),
                 "written": len(done.rows),
             }
             report = {"policy": policy.summary(), "counts": counts, **statistics(done.pairs, policy)}

@@ -16,7 +16,7 @@ def add_arguments(parser: Parser, data_source: str | None, max_pixels: int = PAP
     """What every command has besides --annotations and --video-root, whose help depends on the data set."""
     add = parser.add_argument
     add("--output", type=Path, required=True, help="parquet file to write; a FILE.report.json goes beside it")
-    add("--limit", type=integer(1), help="keep this many questions, sampled by --seed, in file order")
+    add("--limit", type=integer(1), help="keep so many of the questions to write, sampled by --seed, in file order")
     add("--seed", type=int, default=0, help="of --limit and the inversion; same seed, same bytes")
     add("--check-videos", action="store_true", help="also decode the beginning of every video")
     add("--skip-bad-videos", action="store_true",

@@ -31,10 +31,13 @@ Pair = tuple[Question, Outcome | None]
 
 @dataclass
 class Done:
-    """What a run made. `pairs`: the chosen questions that have a usable video, dropped ones (None) included."""
+    """What a run made. `pairs`: the chosen questions that have a usable video, dropped ones (None)
+    included; `bad`: what is wrong with other videos, by published name.
+    """
 
     pairs: list[Pair]
     rows: list[dict[str, Any]]
+    bad: dict[str, str]
 
 
 @dataclass
@@ -100,7 +103,7 @@ def run(args: argparse.Namespace, make_plan: Callable[[argparse.Namespace, Path]
         if not rows:
             raise UserError(f"{source}: no question with a video that can be decoded; nothing to write")
         frames_lines, about = [frames.summary_line(about, args.frames_dir)], {"frames": about}
-    before, behind, report = plan.describe(Done(pairs, rows))
+    before, behind, report = plan.describe(Done(pairs, rows, bad))
     lines = [*before, f"videos: {len(good):,} found, {len(bad):,} missing or broken", *frames_lines, *behind]
     common = {**provenance(args, plan.inputs), "summary": lines, "bad_videos": bad}
     write_parquet(rows, schema, args.output, {**common, **report, **about})

@@ -154,6 +154,17 @@ def test_same_seed_same_bytes_and_a_record_does_not_depend_on_its_neighbours(pla
     assert report["arguments"]["seed"] == 1 and len(next(iter(report["inputs"].values()))) == 64 and report["version"]
 
 
+def test_limit_is_a_seeded_sample_in_file_order_and_changes_no_record(place):
+    records = [next_json(i) for i in range(30)]
+    rows = {row["extra_info"]["question_id"]: row for row in place.main(qai_nextgqa, records)}
+    some = place.main(qai_nextgqa, records, "--limit", "8", "--seed", "0")
+    ids = [row["extra_info"]["question_id"] for row in some]
+    assert len(ids) == 8 and ids == [key for key in rows if key in ids] and ids != list(rows)[:8]
+    for row in some:
+        assert {**row["extra_info"], "index": 0} == {**rows[row["extra_info"]["question_id"]]["extra_info"], "index": 0}
+    assert place.report["counts"]["read"] == 30 and place.report["counts"]["written"] == 8
+
+
 def test_dropping_everything_is_refused_and_keeping_is_not(place):
     records = [next_json(i) for i in range(0, 60, 2)]  # "why …" only: its negation denies the event
     common = ["--style", "grammatical", "--invert-probability", "1", "--on-invalid"]
