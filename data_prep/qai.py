@@ -55,7 +55,6 @@ def build_parser(dataset: str, title: str) -> Parser:
     add("--overlaps", choices=("remove", "keep"), help="wrong options that repeat or imply the right one; default: "
         "remove, paper: keep; reported either way")  # fmt: skip
     add("--split", choices=SPLITS, help="column split; default: the file's name says it, else train")
-    add("--videos-later", action="store_true", help="do not look for the videos: write where they are expected")
     add_arguments(parser, f"{dataset}_qai")
     return parser
 

@@ -21,6 +21,7 @@ def add_arguments(parser: Parser, data_source: str | None, max_pixels: int = PAP
     add("--check-videos", action="store_true", help="also decode the beginning of every video")
     add("--skip-bad-videos", action="store_true",
         help="leave questions of missing or broken videos out, and count them")  # fmt: skip
+    add("--videos-later", action="store_true", help="do not look for the videos: write where they are expected")
     default = "" if data_source else "; default: the protocol's name"
     add("--data-source", default=data_source, help=f"column data_source{default}")
     add("--num-frames", type=integer(2), default=PAPER_FRAMES, help="at most this many frames of a video (even)")
@@ -40,15 +41,14 @@ def check_arguments(args: argparse.Namespace) -> Path:
     """
     if args.output.suffix != ".parquet":
         raise UserError(f"--output {args.output}: the name must end in .parquet")
-    later = vars(args).get("videos_later", False)
-    if later and args.frames_dir:
+    if args.videos_later and args.frames_dir:
         raise UserError("--frames-dir needs the videos now; leave out --videos-later")
     if not args.annotations.exists():
         raise UserError(f"--annotations {args.annotations}: no such file or folder")
     root = args.video_root or (args.annotations if args.annotations.is_dir() else None)
     if root is None:
         raise UserError("--video-root: a folder is needed, because --annotations is a file")
-    if not later and not root.is_dir():
+    if not args.videos_later and not root.is_dir():
         raise UserError(f"--video-root {root}: no such folder; --videos-later writes without looking")
     return root
 

@@ -127,11 +127,10 @@ def locate(
     users: dict[str, list[Question]] = {}
     for question in questions:
         users.setdefault(question.video, []).append(question)
-    later = vars(args).get("videos_later", False)
     for name, asking in tqdm(users.items(), desc="videos", unit="video", disable=None):
         try:
-            path = plan.expected(name) if later else plan.find(name)
-            if not later:
+            path = plan.expected(name) if args.videos_later else plan.find(name)
+            if not args.videos_later:
                 clips = [question.clip for question in asking if question.clip and plan.clips]
                 check_video(path, args.check_videos, max(clips, default=None))
                 if path.is_dir() and args.frames_dir is None:

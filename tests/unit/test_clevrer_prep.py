@@ -296,6 +296,16 @@ def test_bad_videos_can_be_skipped_and_are_counted(place, capsys):
     assert [row["extra_info"]["scene"] for row in place.rows()] == ["0"]
 
 
+@pytest.mark.parametrize("root", ["", "video_train"])
+def test_videos_later_writes_clevrer_s_own_places_without_looking(place, root):
+    """As the data set unpacks them, whether --video-root is its folder or that of the split."""
+    place.main([scene(7), scene(12001)], "--videos-later", "--video-root", str(place.root / "CLEVRER" / root))
+    found = [row["videos"][0]["video"].removeprefix(f"file://{place.root}/CLEVRER/") for row in place.rows()]
+    assert found == ["video_train/video_00000-01000/video_00007.mp4", "video_train/video_12000-13000/video_12001.mp4"]
+    with pytest.raises(UserError, match="--frames-dir needs the videos now"):
+        place.main([scene(7)], "--videos-later", "--frames-dir", str(place.root / "frames"))
+
+
 SUBPROCESS_CASES = [
     (["--annotations", "{root}/none.json", "--video-root", "{root}"], "none.json"),
     (["--annotations", "{root}", "--split", "test"], "questions/test.json"),
