@@ -249,8 +249,9 @@ def store(
         workers: processes; the result does not depend on it.
 
     Returns:
-        rows whose clip could be stored, in order; what is wrong with the others, by position in `records`; for the
-        report, the reader, the grid and how many clips have which size.
+        rows whose clip could be stored, in order, with `extra_info.index` counted anew; what is wrong with the others, by
+        position in `records`; for the report, the reader, the grid and how many clips have which size. `records` stay
+        as they are.
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -269,10 +270,10 @@ def store(
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
     bad = {i: results[key] for i, key in enumerate(keys) if isinstance(results[key], str)}
+    kept = [i for i in range(len(records)) if i not in bad]
     good = [
-        {**record, "videos": [listed(results[key])]}
-        for i, (key, record) in enumerate(zip(keys, records, strict=True))
-        if i not in bad
+        {**records[i], "videos": [listed(results[keys[i]])], "extra_info": {**records[i]["extra_info"], "index": index}}
+        for index, i in enumerate(kept)
     ]
     notes = [note for note in results.values() if isinstance(note, dict)]
     about = {

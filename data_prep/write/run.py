@@ -98,8 +98,6 @@ def run(args: argparse.Namespace, make_plan: Callable[[argparse.Namespace, Path]
             bad[question.video] = f"{question.where}: {reason}"
         refuse(bad, args)
         pairs = [pair for pair in pairs if pair[0].video not in bad]
-        for index, row in enumerate(rows):
-            row["extra_info"]["index"] = index
         if not rows:
             raise UserError(f"{source}: no question with a video that can be decoded; nothing to write")
         frames_lines, about = [frames.summary_line(about, args.frames_dir)], {"frames": about}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames stored once: the same pixels as decoding gives, whole or not at all, whatever interrupts or runs beside it."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -123,7 +124,7 @@ def test_a_second_run_decodes_nothing_and_one_damaged_clip_is_made_again(qwen, v
     records = [record(entry_for(path)) for path in (video, other, video)]
     store = tmp_path / "frames"
     rows, bad, about = frames.store(records, store)
-    assert not bad and len(rows) == 3 and rows[0] == rows[2] and about["format"] == "png"
+    assert not bad and len(rows) == 3 and rows[0]["videos"] == rows[2]["videos"] and about["format"] == "png"
     assert sum(about["clips_by_size"].values()) == 2
     first = tree(store)
     assert len(first) == 2 * 9 and not list(store.rglob("*.part"))
@@ -184,9 +185,11 @@ def test_what_cannot_be_sampled_is_named(qwen, video, tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(video.read_bytes()[:500])
     tiny = {**entry_for(video), "max_pixels": 4 * 784}
-    rows, bad, _ = frames.store(
-        [record(entry_for(broken)), record(entry_for(video)), record(tiny)], tmp_path / "frames"
-    )
+    records = [{**record(entry_for(broken)), "extra_info": {"index": 0}}]
+    records += [{**record(entry), "extra_info": {"index": i}} for i, entry in enumerate((entry_for(video), tiny), 1)]
+    before = copy.deepcopy(records)
+    rows, bad, _ = frames.store(records, tmp_path / "frames")
+    assert records == before and rows[0]["extra_info"]["index"] == 0  # the caller keeps the records it gave
     assert len(rows) == 1 and "broken.mp4" in bad[0] and len(bad[0].splitlines()) == 1
     assert frames.list_grid() == 28 or "--max-pixels" in bad[2]
 
