@@ -20,7 +20,8 @@ from recipe.tw_grpo.toolbox.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 # MVBench's archives unpack into video/, newer copies of its STAR and CLEVRER videos into data0613/ beside the others.
-_TOPS = ("", "video", "data0613", "video/data0613")
+# Archives that unpack into videos/ were often unpacked into a folder of that name.
+_TOPS = ("", "video", "data0613", "video/data0613", "videos", "videos/videos")
 _CLEVRER = re.compile(r"video_(\d{5})\.mp4")
 
 
@@ -81,7 +82,7 @@ class VideoFinder:
         files = self._by_stem.get(_stem(parts[-1]), []) if anywhere else []
         if not files:
             raise UserError(f"video {name!a:.80} is missing below {self.root}; check --video-root")
-        if len(files) > 1:
+        if len({os.path.realpath(file) for file in files}) > 1:
             raise UserError(f"video {name!a:.80} is ambiguous below {self.root}: {files[0]} and {files[1]}")
         return files[0]
 
@@ -92,7 +93,7 @@ class VideoFinder:
             above = self.root.parent if self.root.name == f"video_{self.split}" else self.root
             return above / clevrer_path("video", self.split, int(number[1]), "mp4")
         place = "/".join(self._parts(name))
-        return self.root / (place if place.endswith(SUFFIXES) else f"{place}.mp4")
+        return self.root / (place if place.lower().endswith(SUFFIXES) else f"{place}.mp4")
 
     def _parts(self, name: str) -> list[str]:
         place = self.folders.get(_stem(name.rsplit("/", 1)[-1]), name)
@@ -114,7 +115,15 @@ class VideoFinder:
     @cached_property
     def _by_stem(self) -> dict[str, list[Path]]:
         index: dict[str, list[Path]] = {}
-        for folder, _, files in sorted(os.walk(self.root)):
+        seen = {os.path.realpath(self.root)}  # each folder once: a link to one above it would never end
+
+        def new(folder: str) -> bool:
+            before = len(seen)
+            seen.add(os.path.realpath(folder))
+            return len(seen) > before
+
+        for folder, below, files in os.walk(self.root, followlinks=True):
+            below[:] = [name for name in sorted(below) if new(os.path.join(folder, name))]
             for file in sorted(files):
                 if file.lower().endswith(SUFFIXES):
                     index.setdefault(_stem(file), []).append(Path(folder, file))
@@ -130,7 +139,7 @@ def _stem(name: str) -> str:
 def _at(path: str) -> str | None:
     """`path`, or the same name with another suffix, or as a folder of pictures."""
     stem = _stem(path)
-    for candidate in (path, *(stem + suffix for suffix in SUFFIXES)):
+    for candidate in (path, *(stem + suffix for lower in SUFFIXES for suffix in (lower, lower.upper()))):
         if os.path.isfile(candidate):  # False, not an exception, for names no file can have
             return candidate
     return next((folder for folder in (stem, path) if os.path.isdir(folder) and picture_files(folder)), None)

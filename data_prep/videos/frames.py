@@ -249,9 +249,9 @@ def store(
         workers: processes; the result does not depend on it.
 
     Returns:
-        rows whose clip could be stored, in order, with `extra_info.index` counted anew; what is wrong with the others, by
-        position in `records`; for the report, the reader, the grid and how many clips have which size. `records` stay
-        as they are.
+        rows whose clip could be stored, in order, their `extra_info.index` counted anew; what is wrong with the others,
+        by position in `records`; for the report, the reader, the grid and how many clips have which size. `records`
+        stay as they are.
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)

@@ -103,6 +103,34 @@ def test_videos_are_found_flat_and_in_folders_of_a_thousand(video, place):
         VideoFinder(video.parent / "data", []).find("video_00001.mp4")
 
 
+@pytest.mark.parametrize("name", ["1104/v0.mp4", "v0", "/NExTQA/videos/v0.mp4", "v0.MP4"])
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("place", ["v0.MP4", "videos/v0.mp4", "videos/videos/v0.webm", "video/v0.MKV"])
+def test_copies_of_a_data_set_are_found_as_they_are_unpacked(tmp_path, place, several, name):
+    """Upper-case suffixes and one folder videos/ too many, for every command."""
+    target = tmp_path / place
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(b"x")
+    assert VideoFinder(tmp_path, [name], several=several).find(name) == target
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    """A store elsewhere that is linked in, a link that would never end, two links to one file: one video each."""
+    (tmp_path / "store" / "deep").mkdir(parents=True)
+    (tmp_path / "store" / "deep" / "v0.mp4").write_bytes(b"x")
+    (tmp_path / "root").mkdir()
+    for link, target in (("a", "store"), ("b", "store"), ("loop", "root"), ("flat.mp4", "store/deep/v0.mp4")):
+        (tmp_path / "root" / link).symlink_to(tmp_path / target)
+    (tmp_path / "root" / "c").mkdir()
+    (tmp_path / "root" / "c" / "flat.mp4").symlink_to(tmp_path / "store" / "deep" / "v0.mp4")
+    finder = VideoFinder(tmp_path / "root", ["x/v0", "x/flat"])
+    assert finder.find("x/v0") == tmp_path / "root" / "a" / "deep" / "v0.mp4"
+    assert finder.find("d/flat").name == "flat.mp4"
+    (tmp_path / "root" / "c" / "v0.mp4").write_bytes(b"another")
+    with pytest.raises(UserError, match="ambiguous"):
+        VideoFinder(tmp_path / "root", ["x/v0"]).find("x/v0")
+
+
 @given(st.text(max_size=200))
 def test_messages_are_one_line_whatever_they_quote(text):
     def fail(argv):
