@@ -20,6 +20,7 @@ from data_prep.videos import frames as stored
 from data_prep.videos.files import FRAME_FOLDER_FPS, check_video, picture_files
 from data_prep.videos.sampling import TOKEN_PIXELS
 from data_prep.write.prompts import MEDIA_TAGS, VIDEO_TAG
+from recipe.tw_grpo.toolbox import torchvision_operators
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.letters import LETTERS
 
@@ -193,9 +194,7 @@ def prompt_counter(model: Path) -> Callable[[Row], int]:
     Raises:
         UserError: the folder has no tokenizer with a chat template.
     """
-    from recipe.cpu_platform import patches
-
-    patches.install("torchvision")  # transformers imports it; see recipe/cpu_platform
+    torchvision_operators.install()  # transformers imports torchvision
     from transformers import AutoTokenizer
 
     try:

@@ -23,6 +23,7 @@ import psutil
 from tqdm import tqdm
 
 from data_prep.videos.files import FRAME_FOLDER_FPS, picture_files
+from recipe.tw_grpo.toolbox import torchvision_operators
 from recipe.tw_grpo.toolbox.command_line import Parser, integer
 from recipe.tw_grpo.toolbox.errors import UserError
 
@@ -45,9 +46,7 @@ def qwen() -> Any:
     Raises:
         UserError: it is not installed.
     """
-    from recipe.cpu_platform import patches
-
-    patches.install("torchvision")  # nothing where torchvision loads; on a CPU torch the index's wheel does not
+    torchvision_operators.install()  # nothing where torchvision loads; on a CPU torch the index's wheel does not
     try:
         from qwen_vl_utils import vision_process
     except ImportError as error:

@@ -15,6 +15,7 @@ import pytest
 from data_prep import benchmarks
 from data_prep.videos.find import VideoFinder
 from examples.tiny.render import write_mp4
+from recipe.tw_grpo.toolbox import torchvision_operators
 from recipe.tw_grpo.toolbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -191,8 +192,7 @@ def test_whole_videos_beside_clips_are_whole(tmp_path, root):
         {"video": "v3.mp4", "question": "Is it?", "candidates": ["yes", "no"], "answer": "no"}])  # fmt: skip
     rows, _ = run("mvbench", "published", tmp_path, root)
     assert [row["videos"][0]["video_end"] for row in rows] == [4.0, 4.0, 4.0, 1e6]
-    vision = pytest.importorskip("recipe.cpu_platform.patches")
-    vision.install("torchvision")
+    torchvision_operators.install()
     process = pytest.importorskip("qwen_vl_utils.vision_process")
     for frames, rate in ((6, 2.0), (128, 25.0), (466, 29.603)):
         assert process.calculate_video_frame_range(rows[-1]["videos"][0], frames, rate) == (0, frames - 1, frames)
