@@ -49,11 +49,10 @@ def split_base_verb(words: Sequence[str]) -> Clause | None:
     """Cut `words` (lower case, behind did / does / do / a modal) in front of the base verb; None in doubt."""
     if not words or words[0] not in DETERMINERS and words[0] not in PRONOUNS:
         return None
-    places = []
     for place in range(1, len(words)):
         word = words[place]
         if word in _OPENS_CLAUSE:
-            break
+            return None
         if word not in VERBS:
             continue
         before = words[place - 1]
@@ -61,20 +60,12 @@ def split_base_verb(words: Sequence[str]) -> Clause | None:
             continue
         if before in COLOURS and (place < 2 or words[place - 2] != "in"):
             continue  # "the green stand"
-        places.append(place)
-        if word in _FIRM and (place + 1 == len(words) or words[place + 1] not in VERBS):
-            break
-        if len(places) == 2:
-            break
-    if not places:
+        break
+    else:
         return None
-    place = places[0]
     follower = words[place + 1] if place + 1 < len(words) else "on"
-    if len(places) == 2:
-        if words[place] not in _FIRM and follower not in _FOLLOWS_VERB:
-            return None  # "the toy train move": train may be the verb or a thing
-    elif words[place] not in _FIRM and follower not in _FOLLOWS_VERB:
-        return None
+    if words[place] not in _FIRM and follower not in _FOLLOWS_VERB:
+        return None  # "the toy train move": train may be the verb or a thing
     start = place
     while start > 1 and words[start - 1] in ADVERBS:
         start -= 1

@@ -138,9 +138,7 @@ def _progressive(words: list[str]) -> int | None:
             forms.append(place)
     if words[0] in PRONOUNS and len(words) > 1:
         return 1
-    if len(forms) == 1 or len(forms) > 1 and forms[1] - forms[0] > 4 and words[forms[0]] != "wearing":
-        return forms[0] if len(forms) == 1 else None
-    return None
+    return forms[0] if len(forms) == 1 else None
 
 
 def _not_inside(head: str, words: list[str]) -> str | None:
