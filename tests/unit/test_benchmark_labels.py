@@ -6,6 +6,7 @@ from pathlib import Path
 
 import benchmark_forms as forms
 import pytest
+from damage import damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -111,23 +112,6 @@ def test_duplicated_ids_are_refused(tmp_path):
         benchmarks.read_benchmark("mvbench", forms.dump(tmp_path / "eval.json", records))
 
 
-def values():
-    simple = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9)
-    return simple | st.lists(simple, max_size=3) | st.dictionaries(st.text(max_size=3), simple, max_size=2)
-
-
-def places(content):
-    """Every (container, key) in parsed JSON."""
-    stack, found = [content], []
-    while stack:
-        node = stack.pop()
-        for key in node if isinstance(node, dict) else range(len(node)):
-            found.append((node, key))
-            if isinstance(node[key], dict | list):
-                stack.append(node[key])
-    return found
-
-
 CONTENT = {
     "mmvu": ("validation.json", forms.mmvu_records),
     "mvbench": ("action_sequence.json", forms.mvbench_records),
@@ -144,15 +128,7 @@ CONTENT = {
 def test_broken_files_give_one_line_or_labels_that_stand(name, data, tmp_path):
     """One change anywhere: what the change did not touch keeps its label, and every label names an option."""
     file, build = CONTENT[name]
-    content = json.loads(json.dumps(build()))  # a copy: the change must not reach FACTS
-    node, key = data.draw(st.sampled_from(places(content)), label="place")
-    change = data.draw(st.sampled_from(["remove", "replace", "repeat"]), label="change")
-    if change == "remove":
-        del node[key]
-    elif change == "replace" or isinstance(node, dict):
-        node[key] = data.draw(values(), label="value")
-    else:
-        node.insert(key, node[key])
+    content, (key,) = damaged(data, build(), most=1)
     path = forms.dump(tmp_path / file, content)
     try:
         reading, _ = benchmarks.read_benchmark("mmvu" if name == "video_r1" else name, path)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damage import setting, spots
 
 from data_prep.check import __main__ as inspect
 from data_prep.videos import frames
@@ -58,38 +59,28 @@ def test_good_rows_pass_and_are_counted(rows, tmp_path, capsys):
     assert "--- record" in text and "Output the thinking process" in text
 
 
-def change(path, value):
-    def apply(row):
-        *keys, last = path
-        for key in keys:
-            row = row[key]
-        row[last] = value(row[last]) if callable(value) else value
-
-    return apply
-
-
 DAMAGE = {
-    "a letter that is no option": (change(["reward_model", "ground_truth"], "D"), "ground truth"),
-    "no letter": (change(["reward_model", "ground_truth"], ""), "ground truth"),
-    "a text for a letter": (change(["reward_model", "ground_truth"], "option 0"), "ground truth"),
-    "a letter twice": (change(["reward_model", "ground_truth"], "A,A"), "ground truth"),
-    "letters out of order": (change(["reward_model", "ground_truth"], "C,A"), "ground truth"),
-    "another kind": (change(["extra_info", "kind"], "multi"), "kind"),
-    "an option the prompt lacks": (change(["extra_info", "options", 0], "gone"), "letters"),
+    "a letter that is no option": (setting("D", "reward_model", "ground_truth"), "ground truth"),
+    "no letter": (setting("", "reward_model", "ground_truth"), "ground truth"),
+    "a text for a letter": (setting("option 0", "reward_model", "ground_truth"), "ground truth"),
+    "a letter twice": (setting("A,A", "reward_model", "ground_truth"), "ground truth"),
+    "letters out of order": (setting("C,A", "reward_model", "ground_truth"), "ground truth"),
+    "another kind": (setting("multi", "extra_info", "kind"), "kind"),
+    "an option the prompt lacks": (setting("gone", "extra_info", "options", 0), "letters"),
     "letters in another order": (
-        change(["prompt", 0, "content"], lambda text: text.replace("\nA. ", "\nE. ")),
+        setting(lambda text: text.replace("\nA. ", "\nE. "), "prompt", 0, "content"),
         "letters",
     ),
-    "an empty option": (change(["extra_info", "options", 2], " "), "options"),
-    "no video tag": (change(["prompt", 0, "content"], lambda text: text.replace("<video>", "")), "video tag"),
-    "two tags": (change(["prompt", 0, "content"], lambda text: text + "<image>"), "video tag"),
+    "an empty option": (setting(" ", "extra_info", "options", 2), "options"),
+    "no video tag": (setting(lambda text: text.replace("<video>", ""), "prompt", 0, "content"), "video tag"),
+    "two tags": (setting(lambda text: text + "<image>", "prompt", 0, "content"), "video tag"),
     "an answer in the conversation": (
-        change(["prompt"], lambda old: [*old, {"role": "assistant", "content": "A"}]),
+        setting(lambda old: [*old, {"role": "assistant", "content": "A"}], "prompt"),
         "prompt",
     ),
-    "a moved video": (change(["videos", 0, "video"], lambda old: old + ".moved"), "video"),
-    "two videos": (change(["videos"], lambda old: old * 2), "video"),
-    "an index twice": (change(["extra_info", "index"], 1), "index"),
+    "a moved video": (setting(lambda old: old + ".moved", "videos", 0, "video"), "video"),
+    "two videos": (setting(lambda old: old * 2, "videos"), "video"),
+    "an index twice": (setting(1, "extra_info", "index"), "index"),
 }
 
 
@@ -104,25 +95,11 @@ def test_damage_is_one_line_that_names_the_record(name, rows, tmp_path, capsys):
     assert "record 0 (scene 0, question_id 0)" in lines[0] or kind == "index"
 
 
-def holes(row):
-    """Every place of a row that can be empty in a parquet file, as a list of keys."""
-    stack, found = [[]], []
-    while stack:
-        keys = stack.pop()
-        node = row
-        for key in keys:
-            node = node[key]
-        inside = node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
-        stack += [[*keys, key] for key in inside]
-        found += [[*keys, key] for key in inside]
-    return found
-
-
 def test_empty_fields_are_problems_not_tracebacks(rows, tmp_path, capsys):
     """Every field of a row emptied in turn: a line about it, or nothing if nothing reads it."""
-    for keys in holes(rows[0]):
+    for keys in [spot for spot in spots(rows[0]) if spot]:
         broken = copy.deepcopy(rows)
-        change(keys, None)(broken[0])
+        setting(None, *keys)(broken[0])
         code = run(tmp_path, broken, "--samples", "1", "--no-decode")
         lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("check:")]
         assert code == (2 if lines else 0)

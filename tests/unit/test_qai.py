@@ -2,7 +2,6 @@
 """qai_nextgqa.py and qai_star.py on files: every input form, video layouts, refusals, determinism, a fuzz of damage."""
 
 import contextlib
-import copy
 import csv
 import io
 import json
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from damage import damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -269,36 +269,13 @@ def test_bad_annotations_are_refused_by_name(place, script, content, names):
     assert not [path for path in place.root.iterdir() if "parquet" in path.name]
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8) | st.just("(C)"),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-def spots(value, path=()):
-    yield path
-    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in children:
-        yield from spots(inner, (*path, key))
-
-
 @given(st.data())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_damage_gives_a_plain_refusal_or_true_labels(place, data):
     script, base = data.draw(
         st.sampled_from([(qai_nextgqa, [next_json(0), next_json(1)]), (qai_star, [star_own(0), star_own(1)])])
     )
-    content = copy.deepcopy(base)
-    for _ in range(data.draw(st.integers(1, 2))):
-        *parents, key = data.draw(st.sampled_from([spot for spot in spots(content) if spot]))
-        inner = content
-        for step in parents:
-            inner = inner[step]
-        if data.draw(st.booleans()):
-            del inner[key]
-        else:
-            inner[key] = data.draw(JSON)
+    content, _ = damaged(data, base)
     check_refusal_or_true_labels(place, script, content)
 
 
