@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from data_prep.read.question import Question, Reading
-from data_prep.read.records import load_json, need
+from data_prep.read.records import load_json, need, text_of
 from data_prep.videos.find import SPLITS
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.letters import LETTERS
@@ -54,7 +54,7 @@ def parse_choices(question: dict[str, Any], where: str) -> tuple[tuple[str, ...]
             raise UserError(f"{inside}: 'answer' must be 'correct' or 'wrong', found {answer!a:.60}")
         if choice_id in found:
             raise UserError(f"{inside}: this choice_id occurs twice")
-        found[choice_id] = need(choice, "choice", str, inside), answer == "correct"
+        found[choice_id] = text_of(choice, "choice", inside), answer == "correct"
     ordered = [found[choice_id] for choice_id in sorted(found)]
     return tuple(text for text, _ in ordered), tuple(i for i, (_, correct) in enumerate(ordered) if correct)
 
@@ -78,7 +78,7 @@ def read(path: Path) -> Reading:
                 continue
             question_id = need(question, "question_id", int, inside)
             inside = f"{where}, question {question_id}"
-            text = need(question, "question", str, inside)
+            text = text_of(question, "question", inside)
             options, right = parse_choices(question, inside)
             reading.questions.append(Question(inside, str(question_id), str(index), video, text, options, right))
     return reading

@@ -219,6 +219,8 @@ BAD_ANNOTATIONS = [
     (broken(without(*CHOICE, "choice_id"), [scene()]), ["question 0", "position 1", "'choice_id'"]),
     (broken(without(*CHOICE, "choice"), [scene()]), ["choice 1", "'choice'"]),
     (broken(without(*CHOICE, "answer"), [scene()]), ["choice 1", "'answer'"]),
+    (broken(setting("", *CHOICE, "choice"), [scene()]), ["choice 1", "'choice' is empty"]),
+    (broken(setting(" ", *QUESTION, "question"), [scene()]), ["scene 0, question 0", "'question' is empty"]),
     (broken(setting("maybe", *CHOICE, "answer"), [scene()]), ["choice 1", "'correct' or 'wrong'", "'maybe'"]),
     (broken(setting("Correct", *CHOICE, "answer"), [scene()]), ["choice 1", "'Correct'"]),
     (broken(setting(True, *CHOICE, "answer"), [scene()]), ["choice 1", "'answer'", "True"]),
