@@ -83,7 +83,7 @@ def main(dataset: str, title: str, read: Reader, argv: Sequence[str] | None) -> 
             counts = {
                 "read": len(questions),
                 **{OTHER_DATA_SETS: 0, **reading.left_out},
-                "of bad videos": sum(question.video in done.bad for question in questions),
+                "of bad videos": done.unusable,
                 "written": len(done.rows),
             }
             report = {"policy": policy.summary(), "counts": counts, **statistics(done.pairs, policy)}

@@ -32,12 +32,12 @@ Pair = tuple[Question, Outcome | None]
 @dataclass
 class Done:
     """What a run made. `pairs`: the chosen questions that have a usable video, dropped ones (None)
-    included; `bad`: what is wrong with other videos, by published name.
+    included; `unusable`: how many questions were left out because of their video.
     """
 
     pairs: list[Pair]
     rows: list[dict[str, Any]]
-    bad: dict[str, str]
+    unusable: int
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Plan:
 
 
 def run(args: argparse.Namespace, make_plan: Callable[[argparse.Namespace, Path], Plan]) -> int:
-    """The whole command behind its command line: one summary on stdout, one parquet file and its report.
+    """The whole command behind its command line: a summary on stdout, a parquet file and its report.
 
     Args:
         args: of a parser with options.add_arguments.
@@ -81,6 +81,7 @@ def run(args: argparse.Namespace, make_plan: Callable[[argparse.Namespace, Path]
     good, bad = locate([question for question, _ in pairs], plan, args)
     if args.skip_bad_videos:
         pairs = sample([pair for pair in pairs if pair[0].video in good], args.limit, args.seed)
+    left_out = sum(question.video in bad for question, _ in plan.pairs)
     source = args.annotations
     if not pairs:
         raise UserError(f"{source}: no question with a right option and a usable video; nothing to write")
@@ -97,11 +98,14 @@ def run(args: argparse.Namespace, make_plan: Callable[[argparse.Namespace, Path]
             question = chosen[position][0]
             bad[question.video] = f"{question.where}: {reason}"
         refuse(bad, args)
-        pairs = [pair for pair in pairs if pair[0].video not in bad]
+        left_out += len(unusable)
+        written = [place for place, (_, outcome) in enumerate(pairs) if outcome is not None]
+        lost = {written[position] for position in unusable}
+        pairs = [pair for place, pair in enumerate(pairs) if place not in lost]
         if not rows:
             raise UserError(f"{source}: no question with a video that can be decoded; nothing to write")
         frames_lines, about = [frames.summary_line(about, args.frames_dir)], {"frames": about}
-    before, behind, report = plan.describe(Done(pairs, rows, bad))
+    before, behind, report = plan.describe(Done(pairs, rows, left_out))
     lines = [*before, f"videos: {len(good):,} found, {len(bad):,} missing or broken", *frames_lines, *behind]
     common = {**provenance(args, plan.inputs), "summary": lines, "bad_videos": bad}
     write_parquet(rows, schema, args.output, {**common, **report, **about})

@@ -207,6 +207,26 @@ def test_a_folder_of_pictures_becomes_listed_frames(qwen, tmp_path):
     assert note["sample_fps"] == pytest.approx(8 / 13 * 3)
 
 
+def test_one_clip_of_a_video_may_be_unusable_and_the_other_is_counted(qwen, video, tmp_path):
+    from data_prep import qai_star
+
+    shutil.copy(video, tmp_path / "v0.mp4")
+    choices = [{"choice_id": i, "choice": text} for i, text in enumerate(("The box.", "The bag."))]
+    common = {"question": "Which object was taken?", "video_id": "v0", "choices": choices, "answer": "The bag."}
+    records = [
+        {**common, "question_id": f"Interaction_T1_{start}", "start": start, "end": start + 1} for start in (0, 50)
+    ]
+    (tmp_path / "star.json").write_text(json.dumps(records))
+    command = ["--annotations", str(tmp_path / "star.json"), "--video-root", str(tmp_path), "--num-frames", "4"]
+    command += ["--output", str(tmp_path / "out.parquet"), "--frames-dir", str(tmp_path / "frames")]
+    with pytest.raises(UserError, match="Interaction_T1_50.*cannot sample it"):
+        qai_star.main(command)
+    qai_star.main([*command, "--skip-bad-videos"])
+    report = json.loads((tmp_path / "out.parquet.report.json").read_text())
+    assert (report["counts"]["of bad videos"], report["counts"]["written"]) == (1, 1)
+    assert sum(report["why"].values()) == 1 and list(report["bad_videos"]) == ["v0"]
+
+
 def test_a_benchmark_of_videos_and_folders_of_pictures(qwen, video, tmp_path):
     """MVBench mixes both: with --frames-dir all rows are listed frames, and what cannot be decoded is counted."""
     import pyarrow.parquet as pq
@@ -252,3 +272,4 @@ def test_a_benchmark_of_videos_and_folders_of_pictures(qwen, video, tmp_path):
     assert all(len(row["videos"][0]["video"]) == 4 for row in rows)
     assert list(report["bad_videos"]) == ["perception/videos/broken.mp4"] and report["counts"]["written"] == 2
     assert sum(report["frames"]["clips_by_size"].values()) == 2
+    assert report["counts"]["by_number_of_options"] == {"2": 2}
