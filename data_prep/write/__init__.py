@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written: the prompt, the schema, the report beside it."""
+"""Writing: options.py and run.py are what the four commands share; prompts, schema, provenance what is written."""

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from damage import setting, spots
 
-from data_prep.check import __main__ as inspect
+from data_prep.check import __main__ as check
 from data_prep.videos import frames
 from data_prep.videos.sampling import sampling_options
 from data_prep.write.prompts import multi_answer_prompt
@@ -41,7 +41,7 @@ def rows(tmp_path_factory):
 def run(tmp_path, rows, *arguments, name="set.parquet"):
     path = tmp_path / name
     pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(sampling_options())), path)
-    return inspect.main([str(path), "--samples", "0", "--print", "0", *arguments])
+    return check.main([str(path), "--samples", "0", "--print", "0", *arguments])
 
 
 def test_good_rows_pass_and_are_counted(rows, tmp_path, capsys):
@@ -140,13 +140,13 @@ def test_listed_frames_are_checked(rows, tmp_path, capsys):
     path = tmp_path / "frames.parquet"
     write_parquet(stored, frames_schema(), path, {})
     common = [str(path), "--samples", "2", "--print", "0"]
-    assert inspect.main(common) == 0
+    assert check.main(common) == 0
     assert "stored frames" in (tmp_path / "frames.parquet.html").read_text()
     picture = stored[1]["videos"][0]["video"][1].removeprefix("file://")
     for content, says in ((b"not a picture", "cannot be read"), (None, "cannot be read")):
         with open(picture, "wb") as file:
             file.write(content or b"")
-        assert inspect.main(common) == 2
+        assert check.main(common) == 2
         assert f"frame {picture} {says}" in capsys.readouterr().err
 
 
@@ -154,21 +154,21 @@ def test_listed_frames_are_checked(rows, tmp_path, capsys):
 def test_what_is_no_parquet_file_is_refused(content, tmp_path):
     (tmp_path / "a.parquet").write_bytes(content)
     with pytest.raises(UserError, match="not a parquet file"):
-        inspect.main([str(tmp_path / "a.parquet")])
+        check.main([str(tmp_path / "a.parquet")])
 
 
 @pytest.mark.parametrize(
     "table, says",
     [
         ({"question": ["x"]}, "column 'data_source' is missing"),
-        ({name: ["x"] for name in inspect.COLUMNS}, "column 'prompt' has the type string"),
-        ({name: [[{"a": 1}]] for name in inspect.COLUMNS}, "column 'reward_model' has the type list"),
+        ({name: ["x"] for name in check.COLUMNS}, "column 'prompt' has the type string"),
+        ({name: [[{"a": 1}]] for name in check.COLUMNS}, "column 'reward_model' has the type list"),
     ],
 )
 def test_other_parquet_files_are_refused(table, says, tmp_path):
     pq.write_table(pa.table(table), tmp_path / "a.parquet")
     with pytest.raises(UserError, match=says):
-        inspect.main([str(tmp_path / "a.parquet")])
+        check.main([str(tmp_path / "a.parquet")])
 
 
 def test_arguments_that_cannot_be_met(rows, tmp_path):
@@ -177,7 +177,7 @@ def test_arguments_that_cannot_be_met(rows, tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         run(tmp_path, rows, "--model", str(tmp_path / "nothing"))
     with pytest.raises(UserError, match="no such file"):
-        inspect.main([str(tmp_path / "nothing.parquet")])
+        check.main([str(tmp_path / "nothing.parquet")])
 
 
 class Page(HTMLParser):
