@@ -106,7 +106,10 @@ def run(args: argparse.Namespace, make_plan: Callable[[argparse.Namespace, Path]
             raise UserError(f"{source}: no question with a video that can be decoded; nothing to write")
         frames_lines, about = [frames.summary_line(about, args.frames_dir)], {"frames": about}
     before, behind, report = plan.describe(Done(pairs, rows, left_out))
-    lines = [*before, f"videos: {len(good):,} found, {len(bad):,} missing or broken", *frames_lines, *behind]
+    videos = f"videos: {len(good):,} found, {len(bad):,} missing or broken"
+    if args.videos_later:
+        videos = f"videos: {len(good):,} expected, not looked for"
+    lines = [*before, videos, *frames_lines, *behind]
     common = {**provenance(args, plan.inputs), "summary": lines, "bad_videos": bad}
     write_parquet(rows, schema, args.output, {**common, **report, **about})
     print("\n".join(lines))

@@ -165,6 +165,7 @@ def test_a_missing_video_is_named_or_left_out_and_counted(tmp_path, root):
 def test_videos_later_writes_the_published_places(tmp_path):
     rows, report = run("mmvu", "published", tmp_path, tmp_path / "later", "--videos-later")
     assert rows[2]["videos"][0]["video"] == f"file://{tmp_path}/later/videos/Art/v2.mp4" and not report["bad_videos"]
+    assert "videos: 2 expected, not looked for" in report["summary"]
 
 
 def test_a_name_without_folder_is_looked_for_everywhere_but_must_be_there_once(tmp_path, root):
