@@ -5,35 +5,54 @@ One table names each benchmark's reader, how many questions it must have, and th
 data_source: verl reports metrics by it, so figures of different protocols never share a name.
 """
 
-import os
+from __future__ import annotations
+
+import argparse
 import sys
-
-if not __package__:  # run as a file: `data_prep` of this clone, and not data_prep/inspect.py for Python's own inspect
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
+if not __package__:  # run as a file: find `data_prep` in this clone even when the package is not installed
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from data_prep.benchmark_readers import mvbench, published, tempcompass, video_r1
-from data_prep.benchmark_readers.common import Question, Reading, refuse_duplicates
-from data_prep.options import add_frame_arguments, check_output, finish_videos, sampling_of
-from data_prep.prompts import multi_answer_prompt
-from data_prep.provenance import provenance
-from data_prep.records import load_json
-from data_prep.schema import build_record, write_parquet
-from data_prep.video_folder import VideoFolder
-from data_prep.video_places import check_published, find_published, unique_names
-from data_prep.videos import TOKEN_PIXELS
-from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
+from data_prep.read import clevrer, mmvu, mvbench, nextgqa, tempcompass, video_r1, videomme
+from data_prep.read.question import Reading, as_published
+from data_prep.read.records import load_json, refuse_duplicates
+from data_prep.videos.find import VideoFinder, clevrer_path, read_map
+from data_prep.videos.sampling import TOKEN_PIXELS
+from data_prep.write.options import add_arguments
+from data_prep.write.run import Done, Plan, run
+from recipe.tw_grpo.toolbox.command_line import Parser, run_main
 from recipe.tw_grpo.toolbox.errors import UserError
 
 EVALUATION_PIXELS = 256 * TOKEN_PIXELS  # the paper evaluates at twice the pixels of training
-WHOLE_VIDEO = (0.0, 1e6)  # seconds; qwen-vl-utils cuts the end to the video's
+NEXT_MAP = "map_vid_vidorID.json"
+
+
+def read_nextgqa(path: Path) -> Reading:
+    """NExT-GQA's test.csv and NExT-QA's; folders by the map, if it lies beside it."""
+    beside = path.with_name(NEXT_MAP)
+    folders = read_map(beside) if beside.is_file() else {}
+    reading = nextgqa.read(path)
+    reading.questions = [q._replace(video=f"{folders.get(q.video, q.video)}.mp4", kind="") for q in reading.questions]
+    reading.inputs += [beside] if folders else []
+    return reading
+
+
+def read_clevrer(path: Path) -> Reading:
+    """CLEVRER's validation.json: counterfactual questions with a right choice; ids that are unique in the file."""
+    reading = clevrer.read(path)
+    kept = []
+    for q in reading.questions:
+        own = q.video == f"video_{int(q.scene):05d}.mp4"
+        video = clevrer_path("video", "validation", int(q.scene), "mp4") if own else q.video
+        if q.right:
+            kept.append(q._replace(question_id=f"{q.scene}-{q.question_id}", video=video))
+    reasons = {"not counterfactual": reading.left_out.get(clevrer.OTHER_TYPES, 0)}
+    reasons["without a right choice"] = len(reading.questions) - len(kept)
+    return Reading(kept, {reason: count for reason, count in reasons.items() if count}, reading.inputs)
 
 
 @dataclass(frozen=True)
@@ -56,14 +75,12 @@ class Benchmark:
 
 
 BENCHMARKS = {
-    "mmvu": Benchmark(625, "mmvu_multiple_choice", "validation", published.read_mmvu, "validation.json"),
+    "mmvu": Benchmark(625, "mmvu_multiple_choice", "validation", mmvu.read, "validation.json"),
     "mvbench": Benchmark(4000, "mvbench_{videos}", "test", mvbench.read, "folder of 20 json files"),
     "tempcompass": Benchmark(7540, "tempcompass_four_tasks", "test", tempcompass.read, "folder of 4 json files"),
-    "videomme": Benchmark(2700, "videomme_no_subtitles", "test", published.read_videomme, "test-*.parquet"),
-    "nextgqa": Benchmark(5553, "nextgqa_multiple_choice", "test", published.read_nextgqa, "test.csv"),
-    "clevrer": Benchmark(
-        9238, "clevrer_counterfactual_multi_answer", "validation", published.read_clevrer, "validation.json"
-    ),
+    "videomme": Benchmark(2700, "videomme_no_subtitles", "test", videomme.read, "test-*.parquet"),
+    "nextgqa": Benchmark(5553, "nextgqa_multiple_choice", "test", read_nextgqa, "test.csv"),
+    "clevrer": Benchmark(9238, "clevrer_counterfactual_multi_answer", "validation", read_clevrer, "validation.json"),
 }
 
 
@@ -93,35 +110,6 @@ def count_line(name: str, found: int, path: Path) -> str:
     return f"WARNING: {name} has {expected:,} questions, {path} gives {found:,}; figures will not compare"
 
 
-def locate(
-    questions: Sequence[Question], unique: set[str], root: Path, decode: bool
-) -> tuple[dict[str, Path], dict[str, str]]:
-    """Per published video: where it lies, or what is wrong with it. `unique`: names that need no folder."""
-    good: dict[str, Path] = {}
-    bad: dict[str, str] = {}
-    first = {question.video: question for question in reversed(questions)}
-    anywhere = VideoFolder(root)
-    for video in tqdm(dict.fromkeys(q.video for q in questions), desc="videos", unit="video", disable=None):
-        path = find_published(root, video, unique)
-        try:
-            if path is None and "/" in video:
-                raise UserError(f"video {video!a} is not below {root}; check --video-root")
-            path = path or anywhere.find(video)  # published without a folder: NExT-QA without its map
-            check_published(path, decode)
-            str(path).encode("utf-8")  # a parquet text must be
-            good[video] = path
-        except (UserError, ValueError) as error:  # ValueError: a name no file can have, or not UTF-8
-            bad[video] = f"{first[video].where}: {error}"
-    return good, bad
-
-
-def sample(questions: list[Question], limit: int | None, seed: int) -> list[Question]:
-    """`limit` of `questions`, chosen by `seed`, in their old order."""
-    if limit is None or limit >= len(questions):
-        return questions
-    return [questions[i] for i in sorted(random.Random(seed).sample(range(len(questions)), limit))]
-
-
 def build_parser() -> Parser:
     """The command line."""
     table = "; ".join(f"{name}: {b.files}, {b.questions:,} questions" for name, b in BENCHMARKS.items())
@@ -134,27 +122,14 @@ def build_parser() -> Parser:
     add("--benchmark", choices=sorted(BENCHMARKS), required=True, help="which one; its form is recognised by content")
     add("--annotations", type=Path, required=True, help="file or folder as published, or the Video-R1 family's JSON")
     add("--video-root", type=Path, required=True, help="folder of the videos: of all benchmarks, of this one, or flat")
-    add("--output", type=Path, required=True, help="parquet file to write; a FILE.report.json goes beside it")
     add("--clips", choices=("auto", "yes", "no"), default="auto", help="cut to start and end (MVBench): auto cuts in "
         "MVBench's own form and shows whole videos in the Video-R1 family's, as their authors do")  # fmt: skip
-    add("--limit", type=integer(1), help="keep this many questions, sampled by --seed, in file order")
-    add("--seed", type=int, default=0, help="of --limit")
-    add("--check-videos", action="store_true", help="also decode the beginning of every video")
-    add(
-        "--skip-bad-videos", action="store_true", help="leave questions of missing or broken videos out, and count them"
-    )
-    add("--data-source", help="column data_source; default: the protocol's name")
-    add_frame_arguments(parser, EVALUATION_PIXELS)
+    add_arguments(parser, None, EVALUATION_PIXELS)
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Read, check, write, print a summary; raises UserError for anything the user has to correct."""
-    args = build_parser().parse_args(argv)
-    check_output(args.output)
-    sampling = sampling_of(args)
-    if not args.video_root.is_dir():
-        raise UserError(f"--video-root {args.video_root}: no such folder")
+def plan(args: argparse.Namespace, root: Path) -> Plan:
+    """Read the benchmark, choose the protocol, and say what is odd about the file."""
     benchmark = BENCHMARKS[args.benchmark]
     reading, form = read_benchmark(args.benchmark, args.annotations)
     questions = reading.questions
@@ -162,92 +137,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     clips = has_clips and (args.clips == "yes" or (args.clips == "auto" and form == "published"))
     protocol = args.data_source or benchmark.protocol.format(videos="clips" if clips else "whole_videos")
 
-    chosen = questions if args.skip_bad_videos else sample(questions, args.limit, args.seed)
-    unique = unique_names(question.video for question in questions)
-    good, bad = locate(chosen, unique, args.video_root, args.check_videos)
-    if args.frames_dir is None:
-        for video, path in list(good.items()):
-            if path.is_dir():
-                bad[video] = f"video {path} is a folder of pictures; --frames-dir FOLDER makes listed frames of all"
-                del good[video]
-    if bad and not args.skip_bad_videos:
-        more = f" (and {len(bad) - 1:,} more; --skip-bad-videos leaves them out)" if len(bad) > 1 else ""
-        raise UserError(next(iter(bad.values())) + more)
-    if args.skip_bad_videos:
-        chosen = sample([question for question in questions if question.video in good], args.limit, args.seed)
+    def describe(done: Done) -> tuple[list[str], list[str], dict]:
+        counts = {
+            "read": len(questions),
+            "expected": benchmark.questions,
+            "left_out": reading.left_out,
+            "written": len(done.rows),
+            "by_number_of_options": _distribution(len(question.options) for question, _ in done.pairs),
+            "by_right_answer": _distribution(row["reward_model"]["ground_truth"] for row in done.rows),
+            "equal_options": [q.question_id for q in questions if len(set(q.options)) < len(q.options)],
+            "single_option": [q.question_id for q in questions if len(q.options) == 1],
+        }
+        lines = [count_line(args.benchmark, len(questions), args.annotations)]
+        lines += [f"  left out: {count:,} {reason}" for reason, count in sorted(reading.left_out.items())]
+        lines += [f"  note: {note}" for note in reading.notes[:10]]
+        if len(reading.notes) > 10:
+            lines.append(f"  note: and {len(reading.notes) - 10} more, all in the report")
+        odd = {"equal_options": "two options of the same text, kept as is", "single_option": "one option only, kept as "
+               "published"}  # fmt: skip
+        lines += [f"  note: {len(counts[key])} questions have {what}" for key, what in odd.items() if counts[key]]
+        written = [f"written to {args.output}: {len(done.rows):,} questions, data_source {protocol}"]
+        missing = benchmark.questions - len(done.rows)
+        if len(done.rows) < len(questions) == benchmark.questions and args.limit is None:
+            written.append(f"WARNING: {missing:,} of {args.benchmark}'s questions are left out")
+        return lines, written, {"counts": counts, "form": form, "notes": reading.notes}
 
-    records = [_record(index, question, protocol, good, sampling, clips, benchmark) for index, question in
-               enumerate(chosen)]  # fmt: skip
-    rows, schema, unusable, about_frames = finish_videos(records, args, sampling, clips)
-    if unusable and not args.skip_bad_videos:
-        position, reason = next(iter(unusable.items()))
-        raise UserError(f"{chosen[position].where}: {reason}")
-    bad |= {chosen[position].video: reason for position, reason in unusable.items()}
-    chosen = [question for position, question in enumerate(chosen) if position not in unusable]
-    if not rows:
-        raise UserError(f"{args.annotations}: no question with a usable video; nothing to write")
-
-    counts = {
-        "read": len(questions),
-        "expected": benchmark.questions,
-        "left_out": reading.left_out,
-        "written": len(rows),
-        "by_number_of_options": _distribution(len(question.options) for question in chosen),
-        "by_right_answer": _distribution(row["reward_model"]["ground_truth"] for row in rows),
-        "equal_options": [q.question_id for q in questions if len(set(q.options)) < len(q.options)],
-        "single_option": [q.question_id for q in questions if len(q.options) == 1],
-    }
-    lines = [count_line(args.benchmark, len(questions), args.annotations)]
-    lines += [f"  left out: {count:,} {reason}" for reason, count in sorted(reading.left_out.items())]
-    lines += [f"  note: {note}" for note in reading.notes[:10]]
-    if len(reading.notes) > 10:
-        lines.append(f"  note: and {len(reading.notes) - 10} more, all in the report")
-    if counts["equal_options"]:
-        lines.append(f"  note: {len(counts['equal_options'])} questions have two options of the same text, kept as is")
-    if counts["single_option"]:
-        lines.append(f"  note: {len(counts['single_option'])} questions have one option only, kept as published")
-    lines.append(f"videos: {len(good):,} found, {len(bad):,} missing or broken")
-    lines += [line for line in [about_frames.pop("frames_line", None)] if line]
-    lines.append(f"written to {args.output}: {len(rows):,} questions, data_source {protocol}")
-    if len(rows) < len(questions) == benchmark.questions and args.limit is None:
-        lines.append(f"WARNING: {benchmark.questions - len(rows):,} of {args.benchmark}'s questions are left out")
-    report = {
-        **provenance(args, reading.inputs),
-        "summary": lines,
-        "counts": counts,
-        "bad_videos": bad,
-        "form": form,
-        "notes": reading.notes,
-    }
-    write_parquet(rows, schema, args.output, {**report, **about_frames})
-    print("\n".join(lines))
-    return 0
+    finder = VideoFinder(root, [question.video for question in questions], benchmark.split, several=True)
+    pairs = [(question, as_published(question)) for question in questions]
+    return Plan(pairs, reading.inputs, benchmark.split, protocol, clips, finder.find, finder.expected, describe)
 
 
-def _record(index, question: Question, protocol, good, sampling, clips, benchmark):
-    try:
-        return build_record(
-            data_source=protocol,
-            prompt=multi_answer_prompt(question.question, question.options),
-            video=good[question.video],
-            sampling=sampling,
-            right=question.right,
-            clip=(question.clip or WHOLE_VIDEO) if clips else None,
-            extra_info={
-                "index": index,
-                "scene": question.scene,
-                "question_id": question.question_id,
-                "question": question.question,
-                "options": list(question.options),
-                "split": benchmark.split,
-                "video": question.video,
-            },
-        )
-    except UserError as error:
-        raise UserError(f"{question.where}: {error}") from None
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read, check, write, print a summary; raises UserError for anything the user has to correct."""
+    return run(build_parser().parse_args(argv), plan)
 
 
-def _distribution(values) -> dict[str, int]:
+def _distribution(values: Iterable) -> dict[str, int]:
     counts = Counter(values)
     return {str(value): counts[value] for value in sorted(counts)}
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """NExT-GQA questions -> a parquet file verl trains on, some of them inverted (Question-Answer Inversion).
 
-A thin command: the reader is data_prep/inversion/nextgqa.py, the rest data_prep/inversion/command.py.
+A thin command: the reader is data_prep/read/nextgqa.py, the rest data_prep/qai.py.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from pathlib import Path
 if not __package__:  # run as a file: find `data_prep` in this clone even when the package is not installed
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from data_prep.inversion import command, nextgqa
+from data_prep import qai
+from data_prep.read import nextgqa
 from recipe.tw_grpo.toolbox.command_line import run_main
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, invert, write, print a summary; raises UserError for anything the user has to correct."""
-    return command.run("nextgqa", "NExT-GQA", nextgqa.read, argv)
+    return qai.main("nextgqa", "NExT-GQA", nextgqa.read, argv)
 
 
 if __name__ == "__main__":

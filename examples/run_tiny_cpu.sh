@@ -39,7 +39,7 @@ source recipe/cpu_platform/env.sh
 python -m recipe.tw_grpo.preflight
 
 # Toy videos with questions, their parquet files, and the policy: made once for each state of their sources.
-KEY=$(cat examples/tiny/{physics,world,render,toy_clevrer,initialisation,lessons,measure,policy,warm_start}.py data_prep/*.py | cksum)
+KEY=$(cat examples/tiny/{physics,world,render,toy_clevrer,initialisation,lessons,measure,policy,warm_start}.py data_prep/{,*/}*.py | cksum)
 ASSETS=$ASSETS/${KEY%% *}
 if [ ! -f "$ASSETS/toy-clevrer/toy_clevrer.json" ]; then
     python -m examples.tiny.toy_clevrer --out "$ASSETS/toy-clevrer" --level 1 --seed 0 \

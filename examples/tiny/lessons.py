@@ -12,7 +12,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data_prep.prompts import VIDEO_TAG, multi_answer_prompt
+from data_prep.write.prompts import VIDEO_TAG, multi_answer_prompt
 from examples.tiny.physics import CELL
 from examples.tiny.world import Question, Scene, object_names, questions
 from recipe.tw_grpo.toolbox.letters import LETTERS

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from data_prep.videos import clevrer_path
+from data_prep.videos.find import clevrer_path
 from examples.tiny.render import render_frames, video_codec, write_mp4
 from examples.tiny.world import LEVELS, Question, Scene, make_scene, questions, simulate
 from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data_prep.prompts import MULTI_ANSWER
+from data_prep.write.prompts import MULTI_ANSWER
 from examples.tiny.initialisation import give_attention_patterns
 from examples.tiny.lessons import ROWS, Lesson, View, make_lesson
 from examples.tiny.measure import measure

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from recipe.tw_grpo.toolbox import repair
+from recipe.tw_grpo.toolbox import repair, torchvision_operators
 from recipe.tw_grpo.toolbox.repair import Repair
 
 # --- verl: process group --------------------------------------------------------------------------------------------
@@ -172,33 +172,6 @@ def _weight_is_lost(utils: ModuleType) -> bool:
         return not torch.allclose(layer.cpu_linear(x, layer.weight, None), torch.full((1, 32), 16.0))
 
 
-# --- torchvision: a CUDA wheel beside a CPU torch -------------------------------------------------------------------
-
-_declared: list[object] = []  # torch forgets a library's declarations when the library object dies
-
-
-def _declare_operators(extension: ModuleType) -> None:
-    """The package index's wheel cannot load its C++ part, and torchvision then stops at the operators it would define.
-
-    Declaring the two schemas is enough: Qwen2-VL's processors resize with torch and run none of them. Where the part
-    loads (a CPU build of torchvision, or a CUDA torch) nothing is declared.
-    """
-    if extension._has_ops() or _declared:
-        return
-    import torch
-
-    library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _declared.append(library)
-
-
-def _operator_is_unknown(extension: ModuleType) -> bool:
-    import torch
-
-    return not hasattr(torch.ops.torchvision, "nms")
-
-
 PATCHES: tuple[Repair, ...] = (
     Repair(
         "process-group",
@@ -228,13 +201,7 @@ PATCHES: tuple[Repair, ...] = (
         _keep_linear_weights,
         _weight_is_lost,
     ),
-    Repair(
-        "torchvision-operators",
-        "torchvision.extension",
-        "torchvision 0.28.0 _meta_registrations.py:163 needs operators of a library that a CPU torch cannot load",
-        _declare_operators,
-        _operator_is_unknown,
-    ),
+    torchvision_operators.REPAIR,
 )
 
 

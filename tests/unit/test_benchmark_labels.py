@@ -6,13 +6,14 @@ from pathlib import Path
 
 import benchmark_forms as forms
 import pytest
+from damage import damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep import benchmarks
-from data_prep.benchmark_readers import common, video_r1
-from data_prep.benchmark_readers.common import answer_positions
-from data_prep.records import lettered_options
+from data_prep.read import records as reading
+from data_prep.read import video_r1
+from data_prep.read.answers import answer_positions, lettered_options
 from recipe.tw_grpo.toolbox.errors import UserError
 
 
@@ -107,25 +108,8 @@ def test_refusals_name_file_record_and_field(change, says, tmp_path):
 def test_duplicated_ids_are_refused(tmp_path):
     records = forms.video_r1_records()
     records[2]["problem_id"] = 0
-    with pytest.raises(UserError, match=r"record 2.*id 0.* occurs twice, also at .*record 0"):
+    with pytest.raises(UserError, match=r"record 2.*id '0' occurs twice, also at .*record 0"):
         benchmarks.read_benchmark("mvbench", forms.dump(tmp_path / "eval.json", records))
-
-
-def values():
-    simple = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9)
-    return simple | st.lists(simple, max_size=3) | st.dictionaries(st.text(max_size=3), simple, max_size=2)
-
-
-def places(content):
-    """Every (container, key) in parsed JSON."""
-    stack, found = [content], []
-    while stack:
-        node = stack.pop()
-        for key in node if isinstance(node, dict) else range(len(node)):
-            found.append((node, key))
-            if isinstance(node[key], dict | list):
-                stack.append(node[key])
-    return found
 
 
 CONTENT = {
@@ -144,15 +128,7 @@ CONTENT = {
 def test_broken_files_give_one_line_or_labels_that_stand(name, data, tmp_path):
     """One change anywhere: what the change did not touch keeps its label, and every label names an option."""
     file, build = CONTENT[name]
-    content = json.loads(json.dumps(build()))  # a copy: the change must not reach FACTS
-    node, key = data.draw(st.sampled_from(places(content)), label="place")
-    change = data.draw(st.sampled_from(["remove", "replace", "repeat"]), label="change")
-    if change == "remove":
-        del node[key]
-    elif change == "replace" or isinstance(node, dict):
-        node[key] = data.draw(values(), label="value")
-    else:
-        node.insert(key, node[key])
+    content, (key,) = damaged(data, build(), most=1)
     path = forms.dump(tmp_path / file, content)
     try:
         reading, _ = benchmarks.read_benchmark("mmvu" if name == "video_r1" else name, path)
@@ -163,10 +139,10 @@ def test_broken_files_give_one_line_or_labels_that_stand(name, data, tmp_path):
     for question in reading.questions:
         assert question.right and max(question.right) < len(question.options)
         assert all(option.strip() for option in question.options)
-        untouched = question.question in truth and list(question.options) in [f[2] for f in forms.FACTS]
+        untouched = question.text in truth and list(question.options) in [f[2] for f in forms.FACTS]
         # The published label itself can be changed to another valid one; nothing else may move a label.
         if untouched and key not in ("answer", "solution"):
-            assert question.options[question.right[0]] == truth[question.question]
+            assert question.options[question.right[0]] == truth[question.text]
 
 
 @pytest.mark.parametrize("name", CONTENT)
@@ -195,4 +171,4 @@ def test_not_unicode_and_not_parquet(tmp_path):
 
 def test_reading_never_invents_a_label_from_rows_of_another_set():
     with pytest.raises(UserError, match="expected an object"):
-        common.read_records(Path("x.json"), [3], video_r1.read_record)
+        reading.read_records(Path("x.json"), [3], video_r1.read_record)

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep import benchmarks
-from data_prep.video_places import find_published, unique_names
+from data_prep.videos.find import VideoFinder
 from examples.tiny.render import write_mp4
+from recipe.tw_grpo.toolbox import torchvision_operators
 from recipe.tw_grpo.toolbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +35,7 @@ def test_every_form_gives_the_same_questions_and_labels(name, form, tmp_path):
     for question, (video, text, options, right) in zip(reading.questions, forms.FACTS * times, strict=True):
         assert question.right == (right,) and video in question.video and video[1:] in question.scene
         if "order" not in question.options[0]:
-            assert question.question == text and list(question.options[:3]) == options
+            assert question.text == text and list(question.options[:3]) == options
     assert reading.left_out == ({"not multiple choice": 1} if (name, form) == ("mmvu", "published") else {})
     assert [q.clip for q in reading.questions] == [(1.5, 4.0) if (name, form) == ("mvbench", "published") else None] * (
         3 * times
@@ -80,8 +81,7 @@ def test_videos_are_found_as_published_or_flat_but_never_mixed_up(tmp_path):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).write_bytes(b"x")
     (tmp_path / "0.mp4").write_bytes(b"x")
-    unique = unique_names(["a/Art/0.mp4", "a/Law/0.mp4", "b/flat.mp4"])
-    assert unique == {"flat.mp4"}
+    finder = VideoFinder(tmp_path, ["a/Art/0.mp4", "a/Law/0.mp4", "b/flat.mp4"], several=True)
     for published, expected in {
         "/MMVU/videos/Art/0.mp4": "MMVU/videos/Art/0.mp4",
         "./Evaluation/MMVU/videos/Law/0.mp4": "MMVU/videos/Law/0.mp4",
@@ -93,8 +93,11 @@ def test_videos_are_found_as_published_or_flat_but_never_mixed_up(tmp_path):
         "a/../../etc/passwd": None,
         "nul\0l.mp4": None,
     }.items():
-        found = find_published(tmp_path, published, unique)
-        assert found == (expected and tmp_path / expected), published
+        if expected:
+            assert finder.find(published) == tmp_path / expected
+        else:
+            with pytest.raises(UserError, match="is missing below"):
+                finder.find(published)
 
 
 @pytest.fixture
@@ -150,13 +153,19 @@ def test_rows_and_report(name, form, source, tmp_path, root, capsys):
 
 def test_a_missing_video_is_named_or_left_out_and_counted(tmp_path, root):
     (root / "v2.mp4").unlink()
-    with pytest.raises(UserError, match=r"record 2 \(id validation_2\): video 'videos/Art/v2.mp4' is not below"):
+    with pytest.raises(UserError, match=r"record 2 \(id validation_2\): video 'videos/Art/v2.mp4' is missing below"):
         run("mmvu", "published", tmp_path, root)
     assert not (tmp_path / "out.parquet").exists()
     rows, report = run("mmvu", "published", tmp_path, root, "--skip-bad-videos")
     assert len(rows) == 2 and list(report["bad_videos"]) == ["videos/Art/v2.mp4"]
     rows, _ = run("mmvu", "published", tmp_path, root, "--skip-bad-videos", "--limit", "1", "--seed", "3")
     assert len(rows) == 1
+
+
+def test_videos_later_writes_the_published_places(tmp_path):
+    rows, report = run("mmvu", "published", tmp_path, tmp_path / "later", "--videos-later")
+    assert rows[2]["videos"][0]["video"] == f"file://{tmp_path}/later/videos/Art/v2.mp4" and not report["bad_videos"]
+    assert "videos: 2 expected, not looked for" in report["summary"]
 
 
 def test_a_name_without_folder_is_looked_for_everywhere_but_must_be_there_once(tmp_path, root):
@@ -184,8 +193,7 @@ def test_whole_videos_beside_clips_are_whole(tmp_path, root):
         {"video": "v3.mp4", "question": "Is it?", "candidates": ["yes", "no"], "answer": "no"}])  # fmt: skip
     rows, _ = run("mvbench", "published", tmp_path, root)
     assert [row["videos"][0]["video_end"] for row in rows] == [4.0, 4.0, 4.0, 1e6]
-    vision = pytest.importorskip("recipe.cpu_platform.patches")
-    vision.install("torchvision")
+    torchvision_operators.install()
     process = pytest.importorskip("qwen_vl_utils.vision_process")
     for frames, rate in ((6, 2.0), (128, 25.0), (466, 29.603)):
         assert process.calculate_video_frame_range(rows[-1]["videos"][0], frames, rate) == (0, frames - 1, frames)
@@ -224,7 +232,7 @@ def test_real_labels_agree_across_forms():
     """Letters, texts and indices name the same option 1,200 times; NExT-GQA has mended one text of NExT-QA's."""
     files = ("nextgqa_val_1200.json", "nextgqa_val.csv", "nextqa_val_index_answers.csv")
     sets = [
-        {q.question_id: (q.question, q.options, q.right) for q in
+        {q.question_id: (q.text, q.options, q.right) for q in
          benchmarks.read_benchmark("nextgqa", REAL / file)[0].questions}
         for file in files
     ]  # fmt: skip
@@ -250,14 +258,21 @@ def test_sizes_of_the_real_benchmarks_take_seconds(tmp_path):
     assert seconds < 10, f"{seconds:.1f} s"
 
 
-FILES = [path for path in sorted((ROOT / "data_prep").glob("*.py")) if "run_main(" in path.read_text()]
+FILES = [path for path in sorted((ROOT / "data_prep").rglob("*.py")) if "run_main(" in path.read_text()]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_run_and_their_help_has_an_example(path):
-    """Those that may be run as a file are: data_prep/inspect.py must not hide Python's own inspect from them."""
+    """The four commands as files from any folder, those below them as modules."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    how = [str(path)] if "if not __package__" in path.read_text() else ["-m", f"data_prep.{path.stem}"]
-    done = subprocess.run([sys.executable, *how, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
+    how, cwd = ([str(path)], "/") if path.parent.name == "data_prep" else (["-m", module], ROOT)
+    done = subprocess.run([sys.executable, *how, "--help"], cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "example:" in done.stdout
+
+
+def test_no_file_hides_one_of_python_s_own():
+    """`python data_prep/benchmarks.py` puts data_prep/ first on the path, where inspect.py would break dataclasses."""
+    names = {path.stem for path in (ROOT / "data_prep").rglob("*.py")} - {"__init__", "__main__"}
+    assert not names & sys.stdlib_module_names

@@ -2,7 +2,6 @@
 """CLEVRER annotations -> verl parquet: real scene, toy data, every refusal, determinism, a fuzz that never crashes."""
 
 import contextlib
-import copy
 import io
 import json
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from damage import broken, damaged, setting, without
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -206,57 +206,33 @@ def test_rows_are_what_verl_loads(toy, place):
     assert rows[0]["prompt"][0]["content"].count("<video>") == len(rows[0]["videos"]) == 1
 
 
-def broken(change, base=None):
-    content = copy.deepcopy(base or [scene()])
-    change(content)
-    return content
-
-
-def without(*path):
-    def change(content):
-        *parents, key = path
-        for step in parents:
-            content = content[step]
-        del content[key]
-
-    return change
-
-
-def setting(value, *path):
-    def change(content):
-        *parents, key = path
-        for step in parents:
-            content = content[step]
-        content[key] = value
-
-    return change
-
-
 QUESTION = (0, "questions", 0)
 CHOICE = (*QUESTION, "choices", 1)
 BAD_ANNOTATIONS = [
-    (broken(without(0, "scene_index")), ["train.json", "record 0", "'scene_index'"]),
-    (broken(without(0, "video_filename")), ["scene 0", "'video_filename'"]),
-    (broken(without(0, "questions")), ["scene 0", "'questions'"]),
-    (broken(without(*QUESTION, "question_type")), ["scene 0", "position 0", "'question_type'"]),
-    (broken(without(*QUESTION, "question_id")), ["scene 0", "'question_id'"]),
-    (broken(without(*QUESTION, "question")), ["scene 0, question 0", "'question'"]),
-    (broken(without(*QUESTION, "choices")), ["scene 0, question 0", "'choices'"]),
-    (broken(without(*CHOICE, "choice_id")), ["question 0", "position 1", "'choice_id'"]),
-    (broken(without(*CHOICE, "choice")), ["choice 1", "'choice'"]),
-    (broken(without(*CHOICE, "answer")), ["choice 1", "'answer'"]),
-    (broken(setting("maybe", *CHOICE, "answer")), ["choice 1", "'correct' or 'wrong'", "'maybe'"]),
-    (broken(setting("Correct", *CHOICE, "answer")), ["choice 1", "'Correct'"]),
-    (broken(setting(True, *CHOICE, "answer")), ["choice 1", "'answer'", "True"]),
-    (broken(setting(0, *CHOICE, "choice_id")), ["choice 0", "twice"]),
-    (broken(setting([], *QUESTION, "choices")), ["question 0", "'choices'", "0 entries"]),
-    (broken(setting("0", 0, "scene_index")), ["record 0", "'scene_index'", "integer"]),
-    (broken(setting(-1, 0, "scene_index")), ["record 0", "'scene_index'"]),
-    (broken(setting(2**70, 0, "scene_index")), ["record 0", "'scene_index'"]),
-    (broken(setting(None, 0, "questions")), ["scene 0", "'questions'", "None"]),
-    (broken(setting("\ud800", *QUESTION, "question")), ["question 0", "'question'", "Unicode"]),
-    (broken(setting("a <image> b", *QUESTION, "question")), ["scene 0, question 0", "<image>"]),
-    (broken(setting("a <video> b", *CHOICE, "choice")), ["scene 0, question 0", "<video>"]),
+    (broken(without(0, "scene_index"), [scene()]), ["train.json", "record 0", "'scene_index'"]),
+    (broken(without(0, "video_filename"), [scene()]), ["scene 0", "'video_filename'"]),
+    (broken(without(0, "questions"), [scene()]), ["scene 0", "'questions'"]),
+    (broken(without(*QUESTION, "question_type"), [scene()]), ["scene 0", "position 0", "'question_type'"]),
+    (broken(without(*QUESTION, "question_id"), [scene()]), ["scene 0", "'question_id'"]),
+    (broken(without(*QUESTION, "question"), [scene()]), ["scene 0, question 0", "'question'"]),
+    (broken(without(*QUESTION, "choices"), [scene()]), ["scene 0, question 0", "'choices'"]),
+    (broken(without(*CHOICE, "choice_id"), [scene()]), ["question 0", "position 1", "'choice_id'"]),
+    (broken(without(*CHOICE, "choice"), [scene()]), ["choice 1", "'choice'"]),
+    (broken(without(*CHOICE, "answer"), [scene()]), ["choice 1", "'answer'"]),
+    (broken(setting("", *CHOICE, "choice"), [scene()]), ["choice 1", "'choice' is empty"]),
+    (broken(setting(" ", *QUESTION, "question"), [scene()]), ["scene 0, question 0", "'question' is empty"]),
+    (broken(setting("maybe", *CHOICE, "answer"), [scene()]), ["choice 1", "'correct' or 'wrong'", "'maybe'"]),
+    (broken(setting("Correct", *CHOICE, "answer"), [scene()]), ["choice 1", "'Correct'"]),
+    (broken(setting(True, *CHOICE, "answer"), [scene()]), ["choice 1", "'answer'", "True"]),
+    (broken(setting(0, *CHOICE, "choice_id"), [scene()]), ["choice 0", "twice"]),
+    (broken(setting([], *QUESTION, "choices"), [scene()]), ["question 0", "'choices'", "0 entries"]),
+    (broken(setting("0", 0, "scene_index"), [scene()]), ["record 0", "'scene_index'", "integer"]),
+    (broken(setting(-1, 0, "scene_index"), [scene()]), ["record 0", "'scene_index'"]),
+    (broken(setting(2**70, 0, "scene_index"), [scene()]), ["record 0", "'scene_index'"]),
+    (broken(setting(None, 0, "questions"), [scene()]), ["scene 0", "'questions'", "None"]),
+    (broken(setting("\ud800", *QUESTION, "question"), [scene()]), ["question 0", "'question'", "Unicode"]),
+    (broken(setting("a <image> b", *QUESTION, "question"), [scene()]), ["scene 0, question 0", "<image>"]),
+    (broken(setting("a <video> b", *CHOICE, "choice"), [scene()]), ["scene 0, question 0", "<video>"]),
     ([scene(questions=[question(choices=[choice(0, answer="wrong")])])], ["train.json", "nothing to write"]),
     ([], ["train.json", "nothing to write"]),
     ({"scenes": []}, ["train.json", "list of scenes"]),
@@ -268,9 +244,9 @@ BAD_ANNOTATIONS = [
     ([scene(3)], ["'video_00003.mp4'", "scene 3", "missing"]),
     ([scene(3), scene(4)], ["'video_00003.mp4'", "1 more"]),
     ([scene(99999)], ["'video_99999.mp4'"]),
-    (broken(setting("a\0b", 0, "video_filename")), ["scene 0", "missing"]),
-    (broken(setting("x" * 5000, 0, "video_filename")), ["scene 0", "missing"]),
-    (broken(setting("", 0, "video_filename")), ["scene 0", "missing"]),
+    (broken(setting("a\0b", 0, "video_filename"), [scene()]), ["scene 0", "missing"]),
+    (broken(setting("x" * 5000, 0, "video_filename"), [scene()]), ["scene 0", "missing"]),
+    (broken(setting("", 0, "video_filename"), [scene()]), ["scene 0", "missing"]),
 ]
 
 
@@ -294,6 +270,16 @@ def test_bad_videos_can_be_skipped_and_are_counted(place, capsys):
     place.main([scene(0), scene(1), scene(2)], "--skip-bad-videos", "--limit", "1")
     assert "videos: 1 found, 2 missing or broken" in capsys.readouterr().out
     assert [row["extra_info"]["scene"] for row in place.rows()] == ["0"]
+
+
+@pytest.mark.parametrize("root", ["", "video_train"])
+def test_videos_later_writes_clevrer_s_own_places_without_looking(place, root):
+    """As the data set unpacks them, whether --video-root is its folder or that of the split."""
+    place.main([scene(7), scene(12001)], "--videos-later", "--video-root", str(place.root / "CLEVRER" / root))
+    found = [row["videos"][0]["video"].removeprefix(f"file://{place.root}/CLEVRER/") for row in place.rows()]
+    assert found == ["video_train/video_00000-01000/video_00007.mp4", "video_train/video_12000-13000/video_12001.mp4"]
+    with pytest.raises(UserError, match="--frames-dir needs the videos now"):
+        place.main([scene(7)], "--videos-later", "--frames-dir", str(place.root / "frames"))
 
 
 SUBPROCESS_CASES = [
@@ -321,7 +307,7 @@ SUBPROCESS_CASES = [
 @pytest.mark.parametrize("arguments, name", SUBPROCESS_CASES)
 def test_the_script_ends_with_code_2_and_one_line(place, arguments, name):
     place.annotations([scene()])
-    (place.root / "bad.json").write_text(json.dumps(broken(setting("maybe", *CHOICE, "answer"))))
+    (place.root / "bad.json").write_text(json.dumps(broken(setting("maybe", *CHOICE, "answer"), [scene()])))
     for name_of, index in (("gone", 1), ("zero", 2), ("text", 3)):
         (place.root / f"{name_of}.json").write_text(json.dumps([scene(index)]))
     (place.root / "video_00002.mp4").touch()
@@ -347,32 +333,13 @@ def test_help_runs_as_a_script_anywhere(place):
     assert done.returncode == 0 and "--check-videos" in done.stdout and not done.stderr
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-def spots(value, path=()):
-    """Every place inside a JSON value."""
-    yield path
-    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in children:
-        yield from spots(inner, (*path, key))
-
-
 BASE = [scene(0, [question(0), question(1, [choice(0), choice(1), choice(2, answer="wrong")])]), scene(0)]
 
 
 @given(st.data())
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_damage_gives_a_plain_refusal_or_a_whole_file(place, data):
-    content = copy.deepcopy(BASE)
-    for _ in range(data.draw(st.integers(1, 2))):
-        path = data.draw(st.sampled_from([spot for spot in spots(content) if spot]))
-        change = without(*path) if data.draw(st.booleans()) else setting(data.draw(JSON), *path)
-        change(content)
+    content, _ = damaged(data, BASE)
     for file in place.root.glob("*parquet*"):
         file.unlink()
     try:

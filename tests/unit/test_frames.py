@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames stored once: the same pixels as decoding gives, whole or not at all, whatever interrupts or runs beside it."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -13,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep import frames
-from data_prep.videos import sampling_options
+from data_prep.videos import frames
+from data_prep.videos.sampling import sampling_options
 from examples.tiny.render import write_mp4
 from recipe.tw_grpo.toolbox.errors import UserError
 
@@ -123,7 +124,7 @@ def test_a_second_run_decodes_nothing_and_one_damaged_clip_is_made_again(qwen, v
     records = [record(entry_for(path)) for path in (video, other, video)]
     store = tmp_path / "frames"
     rows, bad, about = frames.store(records, store)
-    assert not bad and len(rows) == 3 and rows[0] == rows[2] and about["format"] == "png"
+    assert not bad and len(rows) == 3 and rows[0]["videos"] == rows[2]["videos"] and about["format"] == "png"
     assert sum(about["clips_by_size"].values()) == 2
     first = tree(store)
     assert len(first) == 2 * 9 and not list(store.rglob("*.part"))
@@ -158,8 +159,8 @@ def test_a_kill_in_the_middle_leaves_no_half_clip(qwen, video, tmp_path):
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
 from PIL import Image
-from data_prep import frames
-from data_prep.videos import sampling_options
+from data_prep.videos import frames
+from data_prep.videos.sampling import sampling_options
 saved, real = [], Image.Image.save
 def save(self, path, **options):
     saved.append(path)
@@ -184,9 +185,11 @@ def test_what_cannot_be_sampled_is_named(qwen, video, tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(video.read_bytes()[:500])
     tiny = {**entry_for(video), "max_pixels": 4 * 784}
-    rows, bad, _ = frames.store(
-        [record(entry_for(broken)), record(entry_for(video)), record(tiny)], tmp_path / "frames"
-    )
+    records = [{**record(entry_for(broken)), "extra_info": {"index": 0}}]
+    records += [{**record(entry), "extra_info": {"index": i}} for i, entry in enumerate((entry_for(video), tiny), 1)]
+    before = copy.deepcopy(records)
+    rows, bad, _ = frames.store(records, tmp_path / "frames")
+    assert records == before and rows[0]["extra_info"]["index"] == 0  # the caller keeps the records it gave
     assert len(rows) == 1 and "broken.mp4" in bad[0] and len(bad[0].splitlines()) == 1
     assert frames.list_grid() == 28 or "--max-pixels" in bad[2]
 
@@ -202,6 +205,26 @@ def test_a_folder_of_pictures_becomes_listed_frames(qwen, tmp_path):
     # Pictures 7 to 19 (seconds 2 to 6 at three a second, from one), eight of them, ends included.
     assert len(levels) == 8 and levels[0] == pytest.approx(56, abs=2) and levels[-1] == pytest.approx(152, abs=2)
     assert note["sample_fps"] == pytest.approx(8 / 13 * 3)
+
+
+def test_one_clip_of_a_video_may_be_unusable_and_the_other_is_counted(qwen, video, tmp_path):
+    from data_prep import qai_star
+
+    shutil.copy(video, tmp_path / "v0.mp4")
+    choices = [{"choice_id": i, "choice": text} for i, text in enumerate(("The box.", "The bag."))]
+    common = {"question": "Which object was taken?", "video_id": "v0", "choices": choices, "answer": "The bag."}
+    records = [
+        {**common, "question_id": f"Interaction_T1_{start}", "start": start, "end": start + 1} for start in (0, 50)
+    ]
+    (tmp_path / "star.json").write_text(json.dumps(records))
+    command = ["--annotations", str(tmp_path / "star.json"), "--video-root", str(tmp_path), "--num-frames", "4"]
+    command += ["--output", str(tmp_path / "out.parquet"), "--frames-dir", str(tmp_path / "frames")]
+    with pytest.raises(UserError, match="Interaction_T1_50.*cannot sample it"):
+        qai_star.main(command)
+    qai_star.main([*command, "--skip-bad-videos"])
+    report = json.loads((tmp_path / "out.parquet.report.json").read_text())
+    assert (report["counts"]["of bad videos"], report["counts"]["written"]) == (1, 1)
+    assert sum(report["why"].values()) == 1 and list(report["bad_videos"]) == ["v0"]
 
 
 def test_a_benchmark_of_videos_and_folders_of_pictures(qwen, video, tmp_path):
@@ -249,3 +272,4 @@ def test_a_benchmark_of_videos_and_folders_of_pictures(qwen, video, tmp_path):
     assert all(len(row["videos"][0]["video"]) == 4 for row in rows)
     assert list(report["bad_videos"]) == ["perception/videos/broken.mp4"] and report["counts"]["written"] == 2
     assert sum(report["frames"]["clips_by_size"].values()) == 2
+    assert report["counts"]["by_number_of_options"] == {"2": 2}

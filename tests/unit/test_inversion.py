@@ -12,17 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep import leak_test
-from data_prep.inversion import clevrer, nextgqa, words
-from data_prep.inversion import exclusion as exclusion_style
-from data_prep.inversion import invert as policy_module
-from data_prep.inversion.draw import Draw
-from data_prep.inversion.invert import LEAKS, STYLES, Policy, invert
-from data_prep.inversion.negation_grammatical import negate as grammatical
-from data_prep.inversion.negation_paper import negate as paper
-from data_prep.inversion.overlap import meaning, overlaps
-from data_prep.inversion.question import Question
-from data_prep.inversion.review import chosen, count_verdicts, listing
+from data_prep.check import leak_test
+from data_prep.invert import clevrer, words
+from data_prep.invert import exclusion as exclusion_style
+from data_prep.invert import invert as policy_module
+from data_prep.invert.draw import Draw
+from data_prep.invert.invert import LEAKS, STYLES, Policy, invert
+from data_prep.invert.negation_grammatical import negate as grammatical
+from data_prep.invert.negation_paper import negate as paper
+from data_prep.invert.overlap import meaning, overlaps
+from data_prep.invert.review import chosen, count_verdicts, listing
+from data_prep.read import nextgqa
+from data_prep.read.question import Question
 from recipe.tw_grpo.toolbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -165,7 +166,7 @@ def test_overlaps(truth, other, expected):
 
 
 def make(number=0, text="what did the boy do", options=("sing", "jump", "sleep", "eat", "swim"), right=2):
-    return Question(f"q {number}", str(number), f"v{number % 97}", "v.mp4", text, tuple(options), right, "TN")
+    return Question(f"q {number}", str(number), f"v{number % 97}", "v.mp4", text, tuple(options), (right,), "TN")
 
 
 def test_the_draw_is_uniform_and_belongs_to_the_record():
@@ -202,7 +203,7 @@ def test_no_policy_gives_a_wrong_label(identity, text, options, right, style, on
     if outcome is None:
         assert on_invalid == "drop"
         return
-    truth = question.options[question.right]
+    truth = question.options[question.right[0]]
     assert 0 < len(outcome.right) <= len(outcome.options) and not Counter(outcome.options) - Counter(options)
     named = [outcome.options[place] for place in outcome.right]
     if outcome.inverted:
@@ -309,7 +310,7 @@ def test_clevrer_will_and_will_not(question, expected):
 
 @needs_real
 def test_coverage_on_real_questions():
-    val = [q.text for q in nextgqa.read(REAL / "nextgqa_val_1200.json")[0]]
+    val = [q.text for q in nextgqa.read(REAL / "nextgqa_val_1200.json").questions]
     star = [record["question"] for record in json.loads((REAL / "star_test_2000_no_answers.json").read_text())]
     assert sum(paper(text) is not None for text in val) / len(val) == pytest.approx(
         0.985, abs=0.003
@@ -330,7 +331,7 @@ def test_coverage_on_real_questions():
 )
 def test_the_verdicts_are_about_the_questions_that_are_written(name, on_invalid, seed, tmp_path):
     style = name.removesuffix("_1")
-    questions, _ = nextgqa.read(REAL / "nextgqa_val_1200.json")
+    questions = nextgqa.read(REAL / "nextgqa_val_1200.json").questions
     policy = Policy.of_style(style, probability=1.0, on_invalid=on_invalid, seed=seed)
     pairs = list(chosen(questions, policy, 200))
     path = ROOT / "docs" / "review" / f"{name}.csv"

@@ -31,8 +31,9 @@ ALLOWED = {
     "cpu_platform": {"toolbox"},
     "examples": {"toolbox", PAPER, "integration", "runs", "scoring", "report", "evaluation", "data_prep"},
 }
-# What readers of a run know of verl's side: how a dump's columns are called, and by which repairs it was made.
+# Single modules that may be read from elsewhere: the version, the names of a dump's columns, the repairs of a run.
 READABLE = {
+    PACKAGE: {"data_prep"},  # __version__
     f"{PACKAGE}.integration.names": {"runs", "report"},
     f"{PACKAGE}.integration.repairs": {"runs"},
     f"{PACKAGE}.integration.repairs.time_positions": {"runs"},
@@ -41,12 +42,6 @@ READABLE = {
 EXCEPTIONS = {
     # transformers' video code needs the CPU platform's patch before it can be imported on a machine without a GPU
     ("examples.tiny.policy", "recipe.cpu_platform.patches"),
-}
-# To be deleted with the change that gives data_prep its rooms.
-UNTIL_DATA_PREP_IS_MOVED = {
-    ("data_prep.frames", "recipe.cpu_platform.patches"),
-    ("data_prep.record_checks", "recipe.cpu_platform.patches"),
-    ("data_prep.provenance", "recipe.tw_grpo"),
 }
 # Heavy modules: who may import them (a layer, or single modules), lazily or not.
 VERL = {"integration", "doctor", "cpu_platform", "examples", f"{PACKAGE}.plugin", f"{PACKAGE}.runs.recompute"}
@@ -103,7 +98,7 @@ def test_arrows_point_down():
             if name.partition(".")[0] not in OURS or layer(name) == layer(module):
                 continue
             if layer(name) not in ALLOWED[layer(module)] and layer(module) not in READABLE.get(name, ()):
-                (used if (module, name) in EXCEPTIONS | UNTIL_DATA_PREP_IS_MOVED else wrong).add((module, name))
+                (used if (module, name) in EXCEPTIONS else wrong).add((module, name))
     assert not wrong
     assert EXCEPTIONS <= used, "an exception that nobody needs has to go"
 

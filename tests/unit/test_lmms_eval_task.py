@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from data_prep.prompts import MULTI_ANSWER, multi_answer_prompt
-from data_prep.schema import arrow_schema, build_record, write_parquet
+from data_prep.write.prompts import MULTI_ANSWER, multi_answer_prompt
+from data_prep.write.schema import arrow_schema, build_record, write_parquet
 from recipe.tw_grpo.toolbox.files import read_args
 
 ROOT = Path(__file__).resolve().parents[2]

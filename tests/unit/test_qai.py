@@ -2,7 +2,6 @@
 """qai_nextgqa.py and qai_star.py on files: every input form, video layouts, refusals, determinism, a fuzz of damage."""
 
 import contextlib
-import copy
 import csv
 import io
 import json
@@ -13,11 +12,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from damage import damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data_prep import leak_test, qai_nextgqa, qai_star
-from data_prep.inversion import nextgqa, review, speed, star
+from data_prep import qai_nextgqa, qai_star
+from data_prep.check import leak_test
+from data_prep.invert import review, speed
+from data_prep.read import nextgqa, star
 from examples.tiny.render import write_mp4
 from recipe.tw_grpo.toolbox.errors import UserError
 
@@ -103,6 +105,7 @@ FORMS = [
     (qai_nextgqa, next_csv(answers=["2"], video_column="video"), "sleep"),
     (qai_nextgqa, [video_r1(0, source="NeXT-QA"), video_r1(1, source="STAR")], "The bag."),
     (qai_star, [video_r1(0), video_r1(1, source="NeXT-QA")], "The bag."),
+    (qai_star, [{**video_r1(0), "problem_type": "multiple choice"}, video_r1(1, source="NeXT-QA")], "The bag."),
     (qai_star, [star_own(0), star_own(1)], "The bag."),
 ]
 
@@ -151,6 +154,17 @@ def test_same_seed_same_bytes_and_a_record_does_not_depend_on_its_neighbours(pla
     assert report["arguments"]["seed"] == 1 and len(next(iter(report["inputs"].values()))) == 64 and report["version"]
 
 
+def test_limit_is_a_seeded_sample_in_file_order_and_changes_no_record(place):
+    records = [next_json(i) for i in range(30)]
+    rows = {row["extra_info"]["question_id"]: row for row in place.main(qai_nextgqa, records)}
+    some = place.main(qai_nextgqa, records, "--limit", "8", "--seed", "0")
+    ids = [row["extra_info"]["question_id"] for row in some]
+    assert len(ids) == 8 and ids == [key for key in rows if key in ids] and ids != list(rows)[:8]
+    for row in some:
+        assert {**row["extra_info"], "index": 0} == {**rows[row["extra_info"]["question_id"]]["extra_info"], "index": 0}
+    assert place.report["counts"]["read"] == 30 and place.report["counts"]["written"] == 8
+
+
 def test_dropping_everything_is_refused_and_keeping_is_not(place):
     records = [next_json(i) for i in range(0, 60, 2)]  # "why …" only: its negation denies the event
     common = ["--style", "grammatical", "--invert-probability", "1", "--on-invalid"]
@@ -196,11 +210,11 @@ REFUSED = [
     (qai_nextgqa, b"", ["in.txt", "empty"]),
     (qai_nextgqa, b"[{", ["not a JSON"]),  # truncated
     (qai_nextgqa, "", ["in.txt", "empty"]),
-    (qai_nextgqa, [], ["empty list"]),
+    (qai_nextgqa, [], ["none of its 0 records"]),
     (qai_nextgqa, {"questions": []}, ["list of questions"]),
     (qai_nextgqa, [7], ["record 0", "object"]),
     (qai_nextgqa, [{k: v for k, v in next_json().items() if k != "answer"}], ["id 'v0_0'", "'answer'", "missing"]),
-    (qai_nextgqa, [changed(next_json(), id=5)], ["record 0", "'id'", "5"]),
+    (qai_nextgqa, [changed(next_json(), id=[5])], ["record 0", "'id'", "5"]),
     (qai_nextgqa, [changed(next_json(), id=" ")], ["record 0", "'id'", "empty"]),
     (qai_nextgqa, [changed(next_json(), question="")], ["id 'v0_0'", "'question'", "empty"]),
     (qai_nextgqa, [changed(next_json(), question="a\ud800")], ["'question'", "Unicode"]),
@@ -208,8 +222,8 @@ REFUSED = [
     (qai_nextgqa, [next_json(answer="(F)")], ["id 'v0_0'", "'answer'", "'(F)'"]),
     (qai_nextgqa, [next_json(answer="(B),(C)")], ["several options", "inverted already"]),
     (qai_nextgqa, [next_json(answer="dance")], ["'answer'", "'dance'"]),
-    (qai_nextgqa, [next_json(), next_json()], ["record 1", "occurred before", "record 0"]),
-    (qai_nextgqa, [changed(next_json(), options=["(A) x"])], ["'options' has 1 entry"]),
+    (qai_nextgqa, [next_json(), next_json()], ["record 1", "occurs twice", "record 0"]),
+    (qai_nextgqa, [changed(next_json(answer="(A)"), options=["(A) x"])], ["'options' has 1 entry"]),
     (qai_nextgqa, [changed(next_json(), options=["(A) x", "(A) y"])], ["must be lettered AB, found AA"]),
     (qai_nextgqa, [changed(next_json(), options=["(A) x", "(B) y", "z"])], ["options[2] has no letter"]),
     (qai_nextgqa, [changed(next_json(), options=["(A) x", "(B) "])], ["options[1]' is empty"]),
@@ -220,22 +234,24 @@ REFUSED = [
     (qai_nextgqa, next_csv(rows=3, answers=["2", "2", "5"]), ["line 4", "'5'", "0 to 4"]),
     (qai_nextgqa, next_csv().replace("jump high", ""), ["line 2", "'a1'", "empty"]),
     (qai_nextgqa, next_csv() + "v0,1\n", ["line 4", "2 fields"]),
-    (qai_nextgqa, next_csv() + next_csv().splitlines()[1] + "\n", ["line 4", "occurred before", "line 2"]),
+    (qai_nextgqa, next_csv() + next_csv().splitlines()[1] + "\n", ["line 4", "occurs twice", "line 2"]),
     (qai_nextgqa, next_csv(rows=0), ["no question"]),
     (qai_nextgqa, next_csv().encode() + b"\xff", ["UTF-8"]),
     (qai_nextgqa, next_csv() + '"open quote', ["line", "fields", "double quotes"]),
-    (qai_nextgqa, [video_r1(source="STAR")], ["NExT-QA 'data_source'"]),
+    (qai_nextgqa, [video_r1(source="STAR")], ["question of NExT-QA"]),
     (qai_star, [video_r1(source="NeXT-QA")], ["STAR"]),
     (
         qai_star,
         [{k: v for k, v in star_own().items() if k != "answer"}],
         ["Interaction_T1_0", "test split has no answers"],
     ),
+    (qai_star, [{**video_r1(), "answer": "C"}], ["problem_id '0'", "label says option 2", "'C'"]),
+    (qai_star, [{**video_r1(), "problem_type": "free-form"}], ["none of its 1 records"]),
     (qai_star, [star_own(answer="The sofa.")], ["Interaction_T1_0", "'The sofa.'", "choices"]),
-    (qai_star, [star_own(start=2.0)], ["start < end"]),
+    (qai_star, [star_own(start=2.0)], ["'start' (2.0) must be before 'end' (1.5)"]),
     (qai_star, [star_own(start="0")], ["'start'", "seconds"]),
     (qai_star, [star_own(end=float("nan"))], ["'end'", "nan"]),
-    (qai_star, [star_own(end=10**400)], ["'end'", "inf"]),
+    (qai_star, [star_own(end=10**400)], ["'end'", "must be seconds"]),
     (qai_star, [star_own(choices=[])], ["'choices'", "0 entries"]),
     (qai_star, [star_own(choices=[{"choice_id": 0, "choice": "a"}] * 2)], ["choice_id 0", "twice"]),
     (qai_star, [star_own(), video_r1()], ["start and end in all records or in none"]),
@@ -253,36 +269,13 @@ def test_bad_annotations_are_refused_by_name(place, script, content, names):
     assert not [path for path in place.root.iterdir() if "parquet" in path.name]
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8) | st.just("(C)"),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-def spots(value, path=()):
-    yield path
-    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in children:
-        yield from spots(inner, (*path, key))
-
-
 @given(st.data())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_damage_gives_a_plain_refusal_or_true_labels(place, data):
     script, base = data.draw(
         st.sampled_from([(qai_nextgqa, [next_json(0), next_json(1)]), (qai_star, [star_own(0), star_own(1)])])
     )
-    content = copy.deepcopy(base)
-    for _ in range(data.draw(st.integers(1, 2))):
-        *parents, key = data.draw(st.sampled_from([spot for spot in spots(content) if spot]))
-        inner = content
-        for step in parents:
-            inner = inner[step]
-        if data.draw(st.booleans()):
-            del inner[key]
-        else:
-            inner[key] = data.draw(JSON)
+    content, _ = damaged(data, base)
     check_refusal_or_true_labels(place, script, content)
 
 
@@ -382,8 +375,8 @@ def test_leak_test_and_paper_statistics_on_real_questions(place, tmp_path, capsy
 
 @needs_real
 def test_readers_find_the_same_answers(tmp_path):
-    one, _ = nextgqa.read(REAL / "nextgqa_val_1200.json")
-    two, _ = nextgqa.read(REAL / "nextqa_val_index_answers.csv")
+    one = nextgqa.read(REAL / "nextgqa_val_1200.json").questions
+    two = nextgqa.read(REAL / "nextqa_val_index_answers.csv").questions
     answers = {q.question_id: (q.options, q.right) for q in one}
     different = [q for q in two if answers[q.question_id] != (q.options, q.right)]
     assert len(different) == 1  # one wrong option was mended between NExT-QA and NExT-GQA

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("tokenizers")
 pytest.importorskip("transformers")
 
-from data_prep.prompts import VIDEO_TAG, multi_answer_prompt  # noqa: E402
+from data_prep.write.prompts import VIDEO_TAG, multi_answer_prompt  # noqa: E402
 from examples.tiny import lessons, policy  # noqa: E402
 from examples.tiny.world import make_scene, questions  # noqa: E402
 

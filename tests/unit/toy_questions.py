@@ -3,8 +3,8 @@
 
 from pathlib import Path
 
-from data_prep.schema import arrow_schema, build_record, write_parquet
-from data_prep.videos import sampling_options
+from data_prep.videos.sampling import sampling_options
+from data_prep.write.schema import arrow_schema, build_record, write_parquet
 
 RIGHT = [(0,), (0, 2), (1,), (1, 2), (2,)]
 OPTIONS = ["it falls", "it rolls", "it stops"]

@@ -18,8 +18,10 @@ pytest.importorskip("verl")
 
 from omegaconf import OmegaConf  # noqa: E402
 
-from data_prep import clevrer_counterfactual, frames, inspect  # noqa: E402
-from data_prep.record_checks import prompt_counter  # noqa: E402
+from data_prep import clevrer_counterfactual  # noqa: E402
+from data_prep.check import __main__ as check  # noqa: E402
+from data_prep.check.records import prompt_counter  # noqa: E402
+from data_prep.videos import frames  # noqa: E402
 from examples.tiny.render import write_mp4  # noqa: E402
 
 
@@ -117,8 +119,8 @@ def test_inspect_counts_the_tokens_verl_counts(place, model, extra, capsys):
     path = prepare(place, "counted", "--num-frames", "8", *extra, *([str(place / "frames")] if extra else []))
     expected = [model_inputs["input_ids"].shape[1] for _, model_inputs in inputs(path, place, processor)]
     count = prompt_counter(folder)
-    assert [count(row) for row in inspect.read_rows(path)] == expected
+    assert [count(row) for row in check.read_rows(path)] == expected
     common = [str(path), "--model", str(folder), "--samples", "0", "--print", "0", "--max-prompt-length"]
-    assert inspect.main([*common, str(max(expected))]) == 0
-    assert inspect.main([*common, str(max(expected) - 1)]) == 2
+    assert check.main([*common, str(max(expected))]) == 0
+    assert check.main([*common, str(max(expected) - 1)]) == 2
     assert f"prompt length: 1 record(s), first record {expected.index(max(expected))}" in capsys.readouterr().err

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The derived JSON forms, for any data set: options with their letters, an answer that is a letter or a text.
+
+The Video-R1 family's (Video-R1, TW-GRPO, Video-MME as it asks it) {problem_id, problem, options ["A. …"], solution
+"<answer>B</answer>", path or video, problem_type, data_source} and VideoChat-R1's {id, question, options, answer
+"(B)", video, type}. Where a record has both `solution` and `answer`, they must agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from data_prep.read.answers import answer_positions, lettered_options, refuse_disagreement
+from data_prep.read.question import Question, Reading
+from data_prep.read.records import id_of, load_json, read_records, records_of, seconds_of, text_of
+from recipe.tw_grpo.toolbox.errors import UserError
+
+MULTIPLE_CHOICE = {"multiple choice", "multiple-choice", "multi-choice"}
+OTHER_DATA_SETS = "of other data sets"
+
+
+def recognises(content: Any) -> bool:
+    """Whether `content` (a parsed file) is of this form: a list whose first record has options and a question."""
+    first = content[0] if isinstance(content, list) and content else None
+    if isinstance(first, dict) and isinstance(first.get("question"), dict):  # an evaluation log wraps the record
+        first = first["question"]
+    return isinstance(first, dict) and "options" in first and ("problem" in first or "glue" in first)
+
+
+def read(path: Path) -> Reading:
+    """Every multiple-choice record of the file; records of other types are left out and counted."""
+    content = records_of(path, load_json(path), "a list of records with `problem`, `options` and `solution`")
+    return read_records(path, content, read_record)
+
+
+def read_mixed(
+    path: Path, data_set: str, ours: Callable[[str], bool], own: Callable[[Any, str], Question] | None = None
+) -> Reading:
+    """The records of one data set in a JSON file that may hold others; at least one.
+
+    Args:
+        data_set: its name, for messages.
+        ours: whether a `data_source` is this data set; a record without one is.
+        own: reader of a record of the data set's own form, which has no `options`.
+    """
+    content = records_of(path, load_json(path), "a list of questions")
+    reading = read_records(path, content, partial(_read_ours, ours=ours, own=own))
+    if not reading.questions:
+        raise UserError(f"{path}: none of its {len(content):,} records is a multiple-choice question of {data_set}")
+    return reading
+
+
+def _read_ours(record: Any, where: str, ours: Callable[[str], bool], own: Callable | None) -> Question | str:
+    if own and not (isinstance(record, dict) and "options" in record and "choices" not in record):
+        return own(record, where)
+    if isinstance(record, dict) and "data_source" in record and not ours(text_of(record, "data_source", where)):
+        return OTHER_DATA_SETS
+    return read_record(record, where)
+
+
+def read_record(record: Any, where: str) -> Question | str:
+    """One record, or why it is left out."""
+    if isinstance(record, dict) and isinstance(record.get("question"), dict):
+        record = record["question"]
+    if not isinstance(record, dict):
+        raise UserError(f"{where}: expected an object, found {type(record).__name__}")
+    if "problem_type" in record and text_of(record, "problem_type", where) not in MULTIPLE_CHOICE:
+        return "not multiple choice"
+    # A Video-MME record has `video_id` 001 and `question_id` 001-1; NExT-GQA's `id` is <video>_<number>.
+    keys = [key for key in ("question_id", "id", "problem_id") if key in record] or ["problem_id"]
+    question_id = id_of(record, keys, where)
+    where = f"{where}, {keys[0]} {question_id!a:.60}"
+    options = lettered_options(record.get("options"), where)
+    label = "solution" if "solution" in record else "answer"
+    right = answer_positions(text_of(record, label, where), options, where, label)
+    if label == "solution" and record.get("answer") not in (None, ""):
+        refuse_disagreement(text_of(record, "answer", where), right, options, where)
+    video = text_of(record, "path" if "video" not in record and "path" in record else "video", where)
+    return Question(
+        where=where,
+        question_id=question_id,
+        scene=video.rsplit("/", 1)[-1].rsplit(".", 1)[0],
+        video=video,
+        text=text_of(record, "problem" if "problem" in record else "question", where),
+        options=options,
+        right=right,
+        kind=text_of(record, "type", where) if "type" in record else "",
+        clip=seconds_of(record, where),
+    )
