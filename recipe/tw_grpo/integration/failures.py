@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +28,15 @@ def cause_of(error: BaseException) -> BaseException:
     """What a Ray task raised, out of the RayTaskErrors around it."""
     while (cause := getattr(error, "cause", None)) is not None and isinstance(cause, BaseException):
         error = cause
+    return error
+
+
+def root_of(error: BaseException) -> BaseException:
+    """The first error of those that were handled by raising another: qwen-vl-utils answers a reader that cannot open a
+    video with a second reader, which torchvision no longer has."""
+    error = cause_of(error)
+    while error.__context__ is not None and not error.__suppress_context__:
+        error = cause_of(error.__context__)
     return error
 
 
@@ -94,17 +104,33 @@ class _FirstOfItsKind(logging.Filter):
 
 def _note(error: Exception, trajectory: Mapping[str, Any], prompt: Mapping[str, Any]) -> dict[str, Any]:
     """What the trainer is told of a failed response; short texts only, because it travels as a tag."""
-    error = cause_of(error)
+    error = root_of(error)
     extra = prompt.get("extra_info")
     extra = extra if isinstance(extra, Mapping) else {}
+    paths = list(_paths(prompt.get("raw_prompt") or ()))
+    missing = next((path for path in paths if not os.path.exists(path)), None)
     reason = one_line(error) if isinstance(error, UserError) else f"{type(error).__name__}: {one_line(error)}"
+    if missing is not None:
+        reason = f"no such file: {missing}"
     return {
         "uid": str(prompt["uid"]),
         "validate": bool(trajectory["validate"]),
         "index": str(extra.get("index", prompt.get("index", "?"))),
-        "video": str(extra.get("video") or ""),
+        "video": paths[0] if paths else "",
         "reason": reason[:_LONGEST_REASON],
     }
+
+
+def _paths(messages: Iterable[Any]) -> Iterator[str]:
+    """Files of the videos and images in chat messages."""
+    for message in messages:
+        content = message.get("content") if isinstance(message, Mapping) else None
+        for part in content if isinstance(content, list) else ():
+            for kind in ("video", "image"):
+                files = part.get(kind) if isinstance(part, Mapping) else None
+                for file in files if isinstance(files, list) else [files]:
+                    if isinstance(file, str) and not file.startswith(("http://", "https://", "data:")):
+                        yield file.removeprefix("file://")
 
 
 class FailureCount:
