@@ -44,7 +44,7 @@ def _check_configuration(module: ModuleType) -> None:
         except UserError as error:
             stop(error)
         end_in_one_line()
-        print(*repairs.announcement(), sep="\n", flush=True)
+        print(*repairs.announcement(), sep="\n", file=sys.stderr, flush=True)
         return original(config, *args, **kwargs)
 
     module.validate_config = validate_config
