@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from recipe.tw_grpo.toolbox.after_import import after_import
+from recipe.tw_grpo.toolbox import repair
 from recipe.tw_grpo.toolbox.repair import Repair
 
 # --- verl: process group --------------------------------------------------------------------------------------------
@@ -136,83 +136,6 @@ def _saved_weights_change(fsdp_utils: ModuleType) -> bool:
         return not torch.equal(model.weight.full_tensor(), before)
 
 
-# --- verl: position ids of a multimodal batch -----------------------------------------------------------------------
-
-
-def _ragged_position_ids(tensordict_utils: ModuleType) -> None:
-    """Any device: the ragged dimension of [batch, 4, L] position ids is set to 2 without looking.
-
-    When all sequences of a batch have one length L, torch has packed the [4, L] rows along their first dimension
-    (values [4 * batch, L], offsets in steps of 4); then the tensor has to be rebuilt. Tiny models, whose responses all
-    run to the limit, meet it constantly.
-    """
-    original = tensordict_utils.maybe_fix_3d_position_ids
-
-    @functools.wraps(original)
-    def maybe_fix_3d_position_ids(data):
-        import torch
-
-        ids = data["position_ids"] if "position_ids" in data.keys() else None
-        if isinstance(ids, torch.Tensor) and ids.is_nested and ids.dim() == 3:
-            values, offsets = ids.values(), ids.offsets()
-            packed, batch = int(offsets[-1]), len(offsets) - 1
-            # A square [4 * batch, L] with L = 4 * batch is packed that way too, unless the batch is a single sequence.
-            if values.shape[0] == packed and (values.shape[1] != packed or batch > 1):
-                rows = list(torch.split(values, offsets.diff().tolist(), dim=0))
-                data["position_ids"] = tensordict_utils.nested_tensor_from_tensor_list(rows, ragged_idx=2)
-                return
-        original(data)
-
-    tensordict_utils.maybe_fix_3d_position_ids = maybe_fix_3d_position_ids
-
-
-def _equal_lengths_break(tensordict_utils: ModuleType) -> bool:
-    import torch
-
-    for length in (3, 8, 10):  # two sequences of one length; 8 = 4 * 2 is the length that splits without an error
-        rows = [torch.arange(4 * length).reshape(4, length) + 100 * i for i in range(2)]
-        ids = torch.nested.as_nested_tensor(rows, layout=torch.jagged)
-        data = tensordict_utils.get_tensordict({"position_ids": ids})
-        tensordict_utils.maybe_fix_3d_position_ids(data)
-        try:
-            unpacked = data["position_ids"].unbind()
-        except RuntimeError:
-            return True
-        if not all(torch.equal(a, b) for a, b in zip(unpacked, rows, strict=True)):
-            return True
-    return False
-
-
-# --- verl: replay buffer --------------------------------------------------------------------------------------------
-
-
-def _honour_poll_interval(replay_buffer: ModuleType) -> None:
-    """`trainer.v1.sampler.sampler_kwargs.poll_interval` arrives in the buffer and is ignored: it polls every 2 s.
-
-    That is most of a step of a tiny model. A custom sampler class would cost verl's own group filtering, which
-    trainer_base.py:172 keeps for the stock classes.
-    """
-    original = replay_buffer.ReplayBuffer.__init__
-
-    @functools.wraps(original)
-    def __init__(self, *args, **kwargs):
-        original(self, *args, **kwargs)
-        self.poll_interval = float((self.sampler_kwargs or {}).get("poll_interval", self.poll_interval))
-
-    replay_buffer.ReplayBuffer.__init__ = __init__
-
-
-def _poll_interval_is_ignored(replay_buffer: ModuleType) -> bool:
-    buffer = replay_buffer.ReplayBuffer(
-        trainer_mode="sync",
-        trainer_config={},
-        max_off_policy_threshold=None,
-        max_off_policy_strategy="drop",
-        sampler_kwargs={"poll_interval": 0.25},
-    )
-    return buffer.poll_interval != 0.25
-
-
 # --- verl: packed rows ----------------------------------------------------------------------------------------------
 
 
@@ -328,20 +251,6 @@ PATCHES: tuple[Repair, ...] = (
         _saved_weights_change,
     ),
     Repair(
-        "position-ids",
-        "verl.utils.tensordict_utils",
-        "verl 0.9.1 utils/tensordict_utils.py:915 sets _ragged_idx = 2 on a tensor that may be ragged in dimension 1",
-        _ragged_position_ids,
-        _equal_lengths_break,
-    ),
-    Repair(
-        "poll-interval",
-        "verl.trainer.ppo.v1.replay_buffer",
-        "verl 0.9.1 trainer/ppo/v1/replay_buffer.py:156-157 keeps sampler_kwargs, reads no poll_interval there",
-        _honour_poll_interval,
-        _poll_interval_is_ignored,
-    ),
-    Repair(
         "packed-rows",
         "verl.models.transformers.monkey_patch",
         "verl 0.9.1 models/transformers/monkey_patch.py:146 calls a kernel of flash-attn, which is a GPU package",
@@ -371,8 +280,6 @@ PATCHES: tuple[Repair, ...] = (
     ),
 )
 
-_installed: set[str] = set()
-
 
 def install(*packages: str) -> None:
     """Apply the patches of modules in these top-level packages when those modules arrive; nothing is imported now.
@@ -380,10 +287,7 @@ def install(*packages: str) -> None:
     Args:
         packages: "verl", "vllm" or "torchvision". Installing a package's patches again changes nothing.
     """
-    for patch in PATCHES:
-        if patch.module.partition(".")[0] in packages and patch.name not in _installed:
-            _installed.add(patch.name)
-            after_import(patch.module)(patch.apply)
+    repair.install(patch for patch in PATCHES if patch.package in packages)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one module that touches verl's registries; verl loads it in every process (entry point group `verl.plugins`).
 
-It imports nothing of verl: each registration waits until verl imports the module it belongs to, so processes that never
+It also installs the repairs of verl, and those of vLLM in the processes of verl's vLLM servers. It imports nothing of
+verl: each registration waits until verl imports the module it belongs to, so processes that never
 train pay nothing. A registration that fails prints its traceback and fails verl's import, because verl
 would swallow it and train something else.
 """
@@ -16,7 +17,10 @@ from types import ModuleType
 
 try:
     from recipe.tw_grpo.config import ESTIMATOR, REWARD_MANAGER
+    from recipe.tw_grpo.integration import repairs, vllm_plugin
     from recipe.tw_grpo.toolbox.after_import import after_import
+
+    repairs.install("verl")
 except Exception:
     print("tw_grpo: the plugin could not be loaded, so adv_estimator=tw_grpo will be unknown to verl:", file=sys.stderr)
     traceback.print_exc()
@@ -34,12 +38,43 @@ def _check_configuration(module: ModuleType) -> None:
         from recipe.tw_grpo.toolbox.errors import UserError, stop
 
         try:
+            repairs.check()
             validation.check(config)
         except UserError as error:
             stop(error)
+        print(*repairs.announcement(), sep="\n", flush=True)
         return original(config, *args, **kwargs)
 
     module.validate_config = validate_config
+
+
+@after_import("verl.trainer.constants_ppo")
+def _carry_choices(module: ModuleType) -> None:
+    """The choices of the driver's environment reach every process, also on a Ray cluster that is there already."""
+    original = module.get_ppo_ray_runtime_env
+
+    @functools.wraps(original)
+    def get_ppo_ray_runtime_env(*args, **kwargs):
+        environment = original(*args, **kwargs)
+        chosen = {name: os.environ[name] for name in repairs.VARIABLES if name in os.environ}
+        environment["env_vars"].update(chosen)
+        return environment
+
+    module.get_ppo_ray_runtime_env = get_ppo_ray_runtime_env
+
+
+@after_import("verl.workers.rollout.vllm_rollout.vllm_async_server")
+def _repair_vllm(module: ModuleType) -> None:
+    """A vLLM server of verl mends its own process and marks its environment for the processes it starts."""
+    original = module.vLLMHttpServer.launch_server
+
+    @functools.wraps(original)
+    async def launch_server(self, *args, **kwargs):
+        os.environ[vllm_plugin.VARIABLE] = "1"
+        repairs.install("vllm")
+        return await original(self, *args, **kwargs)
+
+    module.vLLMHttpServer.launch_server = launch_server
 
 
 @after_import("verl.trainer.ppo.core_algos")
