@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rehearsed policy, built once and taught to see sixteen frames, to name what moves which way, and to end an answer.
+"""The rehearsed policy, built once and taught to see sixteen frames, to name what moves which way and to end an answer.
 
 Two supervised stages, as in examples/tiny/warm_start.py: the tower learns to put an object's name, row and way into the
 tokens that show it; then the language model learns lessons whose verdicts do not know the truth. Many lessons share one
@@ -144,8 +144,8 @@ class Teacher:
         embeddings = embeddings.masked_scatter(mask[:, None].expand_as(embeddings), watched)
         return torch.tensor(ids), embeddings, positions[:, 0, places], torch.tensor(parts), torch.tensor(taught)
 
-    def log_probs(self, watched: torch.Tensor, lessons: Sequence[Lesson]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of the response tokens of lessons on one video: log-probabilities [n], and the lesson of each [n]."""
+    def logits(self, watched: torch.Tensor, lessons: Sequence[Lesson]) -> tuple[torch.Tensor, torch.Tensor]:
+        """For the n response tokens of lessons on one video: logits [n, V] and the tokens [n]."""
         ids, embeddings, positions, parts, taught = self.row(watched, lessons)
         order = torch.arange(len(ids))
         sees = (order[:, None] >= order) & ((parts == 0) | (parts[:, None] == parts))
@@ -155,8 +155,7 @@ class Teacher:
             attention_mask={"full_attention": sees[None, None]},
             use_cache=False,
         ).last_hidden_state[0]
-        logits = self.model.lm_head(hidden[:-1][taught[1:]])
-        return -torch.nn.functional.cross_entropy(logits, ids[1:][taught[1:]], reduction="none"), parts[taught]
+        return self.model.lm_head(hidden[:-1][taught[1:]]), ids[1:][taught[1:]]
 
     def teach_texts(self, views: Sequence[View], watched: torch.Tensor, steps: int, batch: int = 2) -> float:
         """Supervised training on lessons, tower fixed; returns the mean loss a token of the last 20 steps."""
@@ -170,9 +169,9 @@ class Teacher:
             optimizer.zero_grad()
             for row in rng.sample(range(len(views)), batch):
                 lessons = _lessons(views[row], rng)
-                loss = -self.log_probs(watched[row], lessons)[0].mean() / batch
-                loss.backward()
-                losses.append(loss.item() * batch)
+                loss = torch.nn.functional.cross_entropy(*self.logits(watched[row], lessons))
+                (loss / batch).backward()
+                losses.append(loss.item())
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             bar.set_postfix_str(f"loss {np.mean(losses[-20 * batch :]):.3f}", refresh=False)
@@ -183,19 +182,26 @@ class Teacher:
         """Figures on held-out worlds.
 
         Returns:
-            loss a token; beyond_tokenizer: largest probability of the rows beyond the tokenizer; time_dependence: mean
-            absolute change of a response token's log-probability when the video is watched backwards.
+            loss a token; time_dependence: mean absolute change of a response token's log-probability when the video is
+            watched backwards; beyond_tokenizer: the most probability the rows beyond the tokenizer have together.
         """
         rng = random.Random("measure")
         watched = self.watched(views)
-        losses, changes = [], []
+        losses, changes, beyond = [], [], []
         for view, video in zip(views, watched, strict=True):
             lessons = _lessons(view, rng)
-            forwards, _ = self.log_probs(video, lessons)
-            backwards, _ = self.log_probs(video.view(videos.GRIDS, -1, video.shape[-1]).flip(0).flatten(0, 1), lessons)
-            losses.append(-forwards.mean().item())
-            changes.append((forwards - backwards).abs().mean().item())
-        return {"loss": float(np.mean(losses)), "time_dependence": float(np.mean(changes))}
+            backwards = video.view(videos.GRIDS, -1, video.shape[-1]).flip(0).flatten(0, 1)
+            there, back = (self.logits(one, lessons) for one in (video, backwards))
+            there, back = (torch.nn.functional.cross_entropy(*one, reduction="none") for one in (there, back))
+            losses.append(there.mean().item())
+            changes.append((there - back).abs().mean().item())
+            tail = self.logits(video, lessons)[0].softmax(-1)[:, len(self.tokenizer) :].sum(-1)
+            beyond.append(tail.max().item())
+        return {
+            "loss": float(np.mean(losses)),
+            "time_dependence": float(np.mean(changes)),
+            "beyond_tokenizer": max(beyond),
+        }
 
 
 def _lessons(view: View, rng: random.Random) -> list[Lesson]:
