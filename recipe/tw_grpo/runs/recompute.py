@@ -16,6 +16,8 @@ from typing import Any
 import torch
 
 from recipe.tw_grpo.divergence import group_divergence_reference
+from recipe.tw_grpo.integration import repairs
+from recipe.tw_grpo.integration.repairs import time_positions
 from recipe.tw_grpo.token_weights import token_weights
 from recipe.tw_grpo.toolbox.command_line import Parser
 from recipe.tw_grpo.toolbox.errors import UserError
@@ -47,9 +49,14 @@ def response_logits(model: torch.nn.Module, inputs: dict[str, Any], record: dict
     length = len(record["response_ids"])
     mask = torch.ones_like(ids)
     grid = inputs["video_grid_thw"]
-    # The policy that verl trains: its positions leave out second_per_grid_ts (docs/upstream.md), transformers' do not.
     types = torch.zeros_like(ids).masked_fill_(ids == model.config.video_token_id, 2)
-    positions, _ = model.model.get_rope_index(ids, mm_token_type_ids=types, video_grid_thw=grid, attention_mask=mask)
+    where = {"video_grid_thw": grid, "attention_mask": mask}
+    # The positions of the policy that verl trains: with the repair, or without it under the same TW_GRPO_REPAIRS.
+    if model.config.model_type in time_positions.FAMILIES and repairs.applies(time_positions.REPAIR):
+        where["second_per_grid_ts"] = inputs.get("second_per_grid_ts")
+        positions, _ = time_positions.position_ids(model.config, ids, **where)
+    else:
+        positions, _ = model.model.get_rope_index(ids, mm_token_type_ids=types, **where)
     logits = model(
         input_ids=ids,
         attention_mask=mask,
@@ -129,13 +136,17 @@ def _inputs(processor: Any, row: dict[str, Any]) -> dict[str, Any]:
         messages.append({"role": message["role"], "content": content})
     text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     _, videos = process_vision_info(messages, return_video_metadata=True)
-    return processor(
+    inputs = processor(
         text=[text],
         videos=[video for video, _ in videos],
         video_metadata=[metadata for _, metadata in videos],
         do_sample_frames=False,
         return_tensors="pt",
     )
+    if "second_per_grid_ts" in inputs:
+        frames = processor.video_processor.temporal_patch_size
+        inputs["second_per_grid_ts"] = time_positions.seconds_of_videos(videos, frames)
+    return inputs
 
 
 def main(arguments: list[str] | None = None) -> int:

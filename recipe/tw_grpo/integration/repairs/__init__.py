@@ -48,10 +48,14 @@ def install(*packages: str) -> None:
     repair.install(one for one in REPAIRS if one.package in packages and one.name not in without)
 
 
+def applies(one: Repair) -> bool:
+    """True when this repair is chosen and written for the installed version of its package."""
+    return one.name not in left_out() and one.misfit() is None
+
+
 def active() -> list[str]:
     """Names of the repairs that are chosen and written for the installed versions, in every package they touch."""
-    without = left_out() | {one.name for one in REPAIRS if one.misfit()}
-    return [name for name in NAMES if name not in without]
+    return [name for name in NAMES if all(applies(one) for one in REPAIRS if one.name == name)]
 
 
 def identity() -> dict[str, object]:

@@ -27,8 +27,11 @@ TOKENS = (
 )
 
 
-def write(folder: str | Path, kind: str = "qwen2_5_vl") -> str:
+def write(folder: str | Path, kind: str = "qwen2_5_vl", *, weights: bool = False) -> str:
     """Write config, tokenizer and processor of a small model of this model_type (qwen2_vl or qwen2_5_vl).
+
+    Args:
+        weights: also write a random model, float32.
 
     Returns:
         The folder.
@@ -49,17 +52,24 @@ def write(folder: str | Path, kind: str = "qwen2_5_vl") -> str:
         video_processor=transformers.Qwen2VLVideoProcessor(**options),
         chat_template="{{ messages }}",
     ).save_pretrained(folder)
-    rope = {"rope_type": "default", "type": "default", "mrope_section": [2, 2, 2], "rope_theta": 10000.0}
-    text = dict(vocab_size=len(TOKENS), hidden_size=24, intermediate_size=24, num_hidden_layers=1, rope_parameters=rope)
-    text |= dict(num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=4096)
+    rope = {"rope_type": "default", "type": "default", "mrope_section": [4, 6, 6], "rope_theta": 10000.0}
+    text = dict(vocab_size=len(TOKENS), hidden_size=64, intermediate_size=64, num_hidden_layers=2, rope_parameters=rope)
+    text |= dict(num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=4096, initializer_range=0.2)
+    text |= dict(bos_token_id=0, eos_token_id=0)
     vision = dict(depth=1, num_heads=2, patch_size=14, spatial_merge_size=2, temporal_patch_size=2)
-    vision |= dict(hidden_size=32, out_hidden_size=24) if newer else dict(embed_dim=32, hidden_size=24)
+    vision |= dict(hidden_size=64, intermediate_size=64, out_hidden_size=64, tokens_per_second=2) if newer else {}
+    vision |= {} if newer else dict(embed_dim=64, hidden_size=64, mlp_ratio=1)
     ids = dict(vision_start_token_id=1, vision_end_token_id=2, image_token_id=3, video_token_id=4)
     config = (transformers.Qwen2_5_VLConfig if newer else transformers.Qwen2VLConfig)(
         text_config=text, vision_config=vision, **ids
     )
     config.architectures = ["Qwen2_5_VLForConditionalGeneration" if newer else "Qwen2VLForConditionalGeneration"]
     config.save_pretrained(folder)
+    if weights:
+        import torch
+
+        torch.manual_seed(0)
+        transformers.AutoModelForImageTextToText.from_config(config, dtype=torch.float32).save_pretrained(folder)
     return str(folder)
 
 
@@ -83,13 +93,18 @@ def video(frames: int, fps: float, *, height: int = 56, width: int = 84, of: int
     return pixels, {"fps": fps, "frames_indices": chosen, "total_num_frames": total}
 
 
+def prompt(*modalities: str) -> str:
+    """Text with a slot for each of "video" and "image", in this order, and words around them."""
+    slots = {"image": TOKENS[3], "video": TOKENS[4]}
+    return "see " + " then ".join(f"{TOKENS[1]} {slots[one]} {TOKENS[2]}" for one in modalities) + " now"
+
+
 def two_videos_and_a_picture() -> tuple[str, list[Video], list[Any]]:
     """A prompt's text, its videos (CLEVRER's 16 of 128 frames at 25 fps, and 12 frames at 1.2 fps) and its picture."""
     from PIL import Image
 
-    slot = "<|vision_start|> {} <|vision_end|>"
-    text = " ".join(["see", slot, "then", slot, "then", slot, "now"]).format(TOKENS[4], TOKENS[3], TOKENS[4])
-    return text, [video(16, 25.0, of=128), video(12, 1.2)], [Image.new("RGB", (84, 56), "red")]
+    videos = [video(16, 25.0, of=128), video(12, 1.2)]
+    return prompt("video", "image", "video"), videos, [Image.new("RGB", (84, 56), "red")]
 
 
 def positions_of_verl(
@@ -111,13 +126,11 @@ def positions_of_verl(
     return ids[0], positions[0, 1:]  # the first row counts tokens
 
 
-def positions_of_vllm(
+def processed_by_vllm(
     folder: str, text: str, videos: list[Video] | None, images: list[Any] | None, dtype: str = "bfloat16"
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """([L] ids, [3, L] positions) by vLLM: its processor, then its model class's own function."""
-    import torch
+) -> tuple[Any, Any]:
+    """(model configuration, prompt with its features) as vLLM's own processor of the folder makes them."""
     from vllm.config import ModelConfig
-    from vllm.model_executor.models.registry import ModelRegistry
     from vllm.multimodal import MULTIMODAL_REGISTRY
     from vllm.multimodal.processing import ProcessorInputs, TimingContext
 
@@ -127,7 +140,17 @@ def positions_of_vllm(
     items = vllm_processor.info.parse_mm_data({name: value for name, value in data.items() if value})
     ids = processor(folder).tokenizer(text)["input_ids"]
     given = ProcessorInputs(prompt=ids, mm_data_items=items, hf_processor_mm_kwargs={})
-    done = vllm_processor.apply(given, TimingContext())
+    return config, vllm_processor.apply(given, TimingContext())
+
+
+def positions_of_vllm(
+    folder: str, text: str, videos: list[Video] | None, images: list[Any] | None, dtype: str = "bfloat16"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """([L] ids, [3, L] positions) by vLLM: its processor, then its model class's own function."""
+    import torch
+    from vllm.model_executor.models.registry import ModelRegistry
+
+    config, done = processed_by_vllm(folder, text, videos, images, dtype)
     features = [
         types.SimpleNamespace(modality=modality, data=item, mm_position=place)
         for modality, places in done["mm_placeholders"].items()
