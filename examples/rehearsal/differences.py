@@ -13,7 +13,7 @@ from pathlib import Path
 
 from recipe.tw_grpo.toolbox.errors import UserError
 
-# What the script takes from the environment.
+# What the script takes from the environment, and Hydra's folder.
 OF_VARIABLES = {
     "actor_rollout_ref.model.path": "The model: small, of the same structure.",
     "data.train_files": "Questions about videos that the small model can read.",
@@ -21,8 +21,9 @@ OF_VARIABLES = {
     "trainer.total_training_steps": "Few steps.",
     "trainer.default_local_dir": "The folder of the rehearsal.",
     "trainer.rollout_data_dir": "The folder of the rehearsal.",
-    "algorithm.adv_estimator": "ESTIMATOR",
-    "trainer.experiment_name": "ESTIMATOR",
+    "hydra.run.dir": "The folder of the rehearsal.",
+    "algorithm.adv_estimator": "ESTIMATOR names the baseline.",
+    "trainer.experiment_name": "ESTIMATOR names the baseline.",
 }
 YOURS = "Given on the command line."
 

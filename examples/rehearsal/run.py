@@ -71,7 +71,6 @@ def main(arguments: list[str] | None = None) -> int:
     yours = options.overrides[1:] if options.overrides[:1] == ["--"] else options.overrides
     reasons = replacements(options.precision)
     overrides = [*reasons, f"hydra.run.dir={out}/hydra", *yours]
-    reasons[f"hydra.run.dir={out}/hydra"] = "The folder of the rehearsal."
     environment = {
         "PYTHON": sys.executable,
         "MODEL_PATH": str(options.model),
