@@ -16,6 +16,10 @@ import psutil
 import torch
 
 from data_prep.videos import PAPER_FRAMES
+from recipe.cpu_platform import choice, patches
+
+choice.prepare_environment()  # qwen-vl-utils reads its variable when it is imported
+patches.install("torchvision")  # transformers imports it
 
 MARK = "TW_GRPO_REHEARSAL"  # environment variable that every process of a run inherits
 RANKS, RESPONSES = 2, 8
