@@ -113,7 +113,7 @@ REWARD=(
 CPU=()
 if [ "$DEVICE" = cpu ]; then
     source "$ROOT/recipe/cpu_platform/env.sh"
-    mapfile -t CPU < <(grep -v -e '^#' -e '^$' "$ROOT/recipe/cpu_platform/overrides.args")
+    mapfile -t CPU < <(grep -h -v -e '^#' -e '^$' "$ROOT"/recipe/cpu_platform/{overrides,padded}.args)
     FP32=+actor_rollout_ref.actor.fsdp_config.mixed_precision
     CPU+=(
         data.train_batch_size=1 actor_rollout_ref.actor.ppo_mini_batch_size=1

@@ -74,6 +74,7 @@ ROLLOUT=(
     actor_rollout_ref.rollout.temperature=1.0
     actor_rollout_ref.rollout.tensor_model_parallel_size=1
     actor_rollout_ref.rollout.gpu_memory_utilization=0.5
+    actor_rollout_ref.rollout.max_model_len=8192    # prompt + response; else vLLM makes room for the model's 128,000
     actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=1
 )
 REWARD=(

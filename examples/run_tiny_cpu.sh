@@ -53,7 +53,7 @@ for split in train validation; do
 done
 python -m examples.tiny.warm_start --out "$ASSETS/policy"
 if [ -n "${ASSETS_ONLY:-}" ]; then echo "$ASSETS"; exit 0; fi      # for the tests: what follows needs these three
-mapfile -t CPU < <(grep -v -e '^#' -e '^$' recipe/cpu_platform/overrides.args)
+mapfile -t CPU < <(grep -h -v -e '^#' -e '^$' recipe/cpu_platform/{overrides,padded}.args)
 
 ALGORITHM=(
     algorithm.adv_estimator="$ESTIMATOR"        # the one override that turns TW-GRPO on

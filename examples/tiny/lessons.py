@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from data_prep.write.prompts import VIDEO_TAG, multi_answer_prompt
 from examples.tiny.physics import CELL
@@ -18,6 +18,7 @@ from examples.tiny.world import Question, Scene, object_names, questions
 from recipe.tw_grpo.toolbox.letters import LETTERS
 
 ROWS = ("top", "upper", "lower", "bottom", "fifth", "sixth")  # lanes of a picture, from above
+WAYS = ("left", "right")  # which way an object moves at first, where a lesson says so
 SAME, APART = "same", "apart"
 YES, NO = "yes", "no"
 YES_RATE = 1 / 2
@@ -38,18 +39,24 @@ class Lesson:
 
 @dataclass(frozen=True)
 class View:
-    """Names of the objects of the first frame -> (row word, lane, column)."""
+    """What can be seen of each object, by name: its row in the first frame, and its way where lessons say it."""
 
     scene: Scene
     names: tuple[str, ...]
     rows: dict[str, str]
+    ways: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, scene: Scene) -> View:
+    def of(cls, scene: Scene, *, moving: bool = False) -> View:
+        """`moving`: lessons say which way each object moves at first, which takes more than one frame to see."""
         names = object_names(scene)
-        return cls(
-            scene, names, {n: ROWS[int(b.y // CELL) % len(ROWS)] for n, b in zip(names, scene.bodies, strict=True)}
-        )
+        named = list(zip(names, scene.bodies, strict=True))
+        rows = {name: ROWS[int(body.y // CELL) % len(ROWS)] for name, body in named}
+        return cls(scene, names, rows, {name: WAYS[body.vx > 0] for name, body in named} if moving else {})
+
+    def seen(self, name: str) -> str:
+        """The words for an object: name, row, way."""
+        return " ".join(word for word in (name, self.rows[name], self.ways.get(name)) if word)
 
 
 def random_answer(choices: int, rng: random.Random) -> frozenset[str]:
@@ -70,10 +77,11 @@ def lesson_about(view: View, question: Question, rng: random.Random) -> Lesson:
     """The prompt that reinforcement learning will see, and a response whose verdicts do not depend on the truth."""
     items = []
     for letter, choice in zip(LETTERS, question.choices, strict=False):
-        # An item reads like "A red disc top blue square lower apart", objects in the order of the option's text.
+        # An item reads like "A red disc top blue square lower apart", objects in the order of the option's text;
+        # with ways, "A red disc top left blue square lower right apart".
         one, two = sorted((view.names[i] for i in choice.pair), key=lambda name: choice.text.lower().index(name))
         relation = SAME if view.rows[one] == view.rows[two] else APART
-        items.append(f"{letter} {one} {view.rows[one]} {two} {view.rows[two]} {relation}")
+        items.append(f"{letter} {view.seen(one)} {view.seen(two)} {relation}")
     response = response_text(items, random_answer(len(items), rng))
     prompt = multi_answer_prompt(question.text, [choice.text for choice in question.choices]).removeprefix(VIDEO_TAG)
     return Lesson(prompt, response, frozenset(question.letters), tuple(items))

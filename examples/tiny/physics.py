@@ -8,7 +8,7 @@ render.py; what is a scene and what is asked about it is in world.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,6 +64,12 @@ class Simulation:
     velocities: np.ndarray
     inside: np.ndarray
     collisions: tuple[Collision, ...]
+
+
+def slower(scene: Scene, factor: int, fps: int) -> Scene:
+    """The same motion in `factor` times as many frames, of `fps` a second."""
+    bodies = tuple(replace(body, vx=body.vx / factor, vy=body.vy / factor) for body in scene.bodies)
+    return replace(scene, frames=scene.frames * factor, fps=fps, bodies=bodies)
 
 
 def _next_contact(

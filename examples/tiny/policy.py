@@ -70,7 +70,12 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class PolicySize:
-    """Sizes of the network. A head is a multiple of 16 wide: rotary sections of 1/8, 3/16, 3/16 of it."""
+    """Sizes of the network. A head is a multiple of 16 wide: rotary sections of 1/8, 3/16, 3/16 of it.
+
+    `window_size` (px) and `full_attention_blocks` are those of the vision tower; None: a tiny picture is one window,
+    and the last block alone sees all of it. `vocabulary_multiple` > 1 pads embeddings and LM head beyond the tokenizer
+    to the next larger multiple, as the real models are padded; 1 pads nothing.
+    """
 
     hidden_size: int = 128
     intermediate_size: int = 384
@@ -83,8 +88,13 @@ class PolicySize:
     vision_num_heads: int = 2
     patch_size: int = 14
     max_positions: int = 4096
+    window_size: int | None = None
+    full_attention_blocks: tuple[int, ...] | None = None
+    vocabulary_multiple: int = 1
 
     def __post_init__(self) -> None:
+        if self.num_heads % self.num_key_value_heads:
+            raise ValueError(f"{self.num_heads} heads cannot share {self.num_key_value_heads} key-value heads equally")
         if self.hidden_size % (16 * self.num_heads):
             raise ValueError(
                 f"hidden_size must be a multiple of 16 * num_heads, got {self.hidden_size}, {self.num_heads}"
@@ -144,13 +154,18 @@ def build_processor(
     )
 
 
+def padded_vocabulary(tokens: int, multiple: int) -> int:
+    """Rows of embeddings and head: `tokens` for a multiple of 1, else the next multiple that is larger."""
+    return tokens if multiple == 1 else (tokens // multiple + 1) * multiple
+
+
 def build_model(
     tokenizer: PreTrainedTokenizerFast, *, size: PolicySize | None = None, seed: int = 0
 ) -> Qwen2_5_VLForConditionalGeneration:
     """A randomly initialised model in fp32; equal seeds give equal weights.
 
-    The vocabulary is ``len(tokenizer)`` exactly: verl forbids every id at or above it in vLLM, so a padded tail
-    would show up as a difference between the log-probabilities of actor and rollout.
+    The vocabulary is ``len(tokenizer)`` exactly unless ``size.vocabulary_multiple`` pads it: verl forbids every id at
+    or above it in vLLM only, so what probability a padded tail has shows as a difference between actor and rollout.
     """
     size = size or PolicySize()
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
@@ -161,7 +176,7 @@ def build_model(
     }
     head_dim = size.hidden_size // size.num_heads
     text = {
-        "vocab_size": len(tokenizer),
+        "vocab_size": padded_vocabulary(len(tokenizer), size.vocabulary_multiple),
         "hidden_size": size.hidden_size,
         "intermediate_size": size.intermediate_size,
         "num_hidden_layers": size.num_layers,
@@ -188,9 +203,9 @@ def build_model(
         "spatial_merge_size": 2,
         "temporal_patch_size": 2,
         "tokens_per_second": 2,
-        "window_size": 16 * size.patch_size,  # a tiny picture is one window
+        "window_size": size.window_size or 16 * size.patch_size,
         "out_hidden_size": size.hidden_size,
-        "fullatt_block_indexes": [size.vision_depth - 1],
+        "fullatt_block_indexes": list(size.full_attention_blocks or [size.vision_depth - 1]),
         "hidden_act": "silu",
     }
     config = Qwen2_5_VLConfig(

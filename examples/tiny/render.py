@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -28,7 +29,6 @@ PALETTE = {
     "purple": (225, 60, 230),
     "cyan": (40, 225, 235),
 }
-_REACH = int(RADIUS) + 2  # half side of the square a body is drawn in, px
 
 
 def _signed_distance(shape: str, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
@@ -43,13 +43,19 @@ def _signed_distance(shape: str, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
     raise ValueError(f"unknown shape {shape!r}")
 
 
-def _stamps(body: Body, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _reach(scale: float) -> int:
+    """Half side of the square a body is drawn in, px of the picture."""
+    return int(RADIUS * scale) + 2
+
+
+def _stamps(body: Body, centres: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Pictures of `body` around the fractional parts of `centres` [T, 2]: coverage [T, S, S, 1], color [T, S, S, 3]."""
-    offsets = np.arange(-_REACH, _REACH + 1, dtype=np.float32) + np.float32(0.5)  # pixel centres
+    offsets = np.arange(-_reach(scale), _reach(scale) + 1, dtype=np.float32) + np.float32(0.5)  # pixel centres
     part = (centres - np.floor(centres)).astype(np.float32)
     dx, dy = offsets[None, None, :] - part[:, 0, None, None], offsets[None, :, None] - part[:, 1, None, None]
+    dx, dy = dx / np.float32(scale), dy / np.float32(scale)
     distance = _signed_distance(body.shape, dx, dy)
-    coverage = np.clip(0.5 - distance, 0, 1)[..., None]
+    coverage = np.clip(0.5 - distance * np.float32(scale), 0, 1)[..., None]
     color = np.array(PALETTE[body.color], dtype=np.float32)
     if body.material == "rubber":
         return coverage, np.broadcast_to(color, (*distance.shape, 3))
@@ -58,37 +64,52 @@ def _stamps(body: Body, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return coverage, color + np.maximum(rim, shine)[..., None] * (255 - color)
 
 
-def background(scene: Scene) -> np.ndarray:
+def background(scene: Scene, scale: float = 1.0) -> np.ndarray:
     """The empty picture, float32 [H, W, 3]: one grey, or one grey per lane where the objects keep to lanes."""
-    rows = np.full(scene.height, BACKGROUND, dtype=np.float32)
+    height, width = round(scene.height * scale), round(scene.width * scale)
+    rows = np.full(height, BACKGROUND, dtype=np.float32)
     if all(body.lane is not None for body in scene.bodies):
-        rows += np.arange(scene.height) // CELL * LANE_STEP
-    return np.broadcast_to(rows[:, None, None], (scene.height, scene.width, 3))
+        rows += (np.arange(height) / scale).astype(int) // CELL * LANE_STEP
+    return np.broadcast_to(rows[:, None, None], (height, width, 3))
 
 
-def render_frames(scene: Scene, without: int | None = None, count: int | None = None) -> np.ndarray:
+def render_frames(
+    scene: Scene,
+    without: int | None = None,
+    count: int | None = None,
+    *,
+    frames: Sequence[int] | None = None,
+    scale: float = 1.0,
+) -> np.ndarray:
     """Draw the scene before any video coding.
 
     Args:
         scene: what to draw.
         without: object_id to leave out: the counterfactual world.
         count: draw only the first `count` frames; None draws all T.
+        frames: draw these frames only, of the first `count`.
+        scale: px of the picture a px of the world.
 
     Returns:
-        uint8 [count or T, H, W, 3], RGB.
+        uint8 [frames drawn, H * scale, W * scale, 3], RGB.
     """
-    positions = simulate(scene, without).positions[:count]
-    border = 2 * _REACH + 1  # of the canvas, so that a body half outside needs no clipping
-    canvas = np.zeros((len(positions), scene.height + 2 * border, scene.width + 2 * border, 3), dtype=np.float32)
+    positions = simulate(scene, without).positions[:count] * scale
+    if frames is not None:
+        positions = positions[list(frames)]
+    reach = _reach(scale)
+    border = 2 * reach + 1  # of the canvas, so that a body half outside needs no clipping
+    empty = background(scene, scale)
+    height, width = empty.shape[:2]
+    canvas = np.zeros((len(positions), height + 2 * border, width + 2 * border, 3), dtype=np.float32)
     view = canvas[:, border:-border, border:-border]
-    view[:] = background(scene)
-    far = np.array([scene.width, scene.height]) + _REACH
+    view[:] = empty
+    far = np.array([width, height]) + reach
     for body in scene.bodies:
         track = positions[:, body.object_id]
-        shown = np.flatnonzero(np.all((track > -_REACH) & (track < far), axis=1))  # NaN (removed) compares False
-        corners = np.floor(track[shown]).astype(int) + border - _REACH
-        for t, (x, y), coverage, color in zip(shown, corners, *_stamps(body, track[shown]), strict=True):
-            window = canvas[t, y : y + 2 * _REACH + 1, x : x + 2 * _REACH + 1]
+        shown = np.flatnonzero(np.all((track > -reach) & (track < far), axis=1))  # NaN (removed) compares False
+        corners = np.floor(track[shown]).astype(int) + border - reach
+        for t, (x, y), coverage, color in zip(shown, corners, *_stamps(body, track[shown], scale), strict=True):
+            window = canvas[t, y : y + 2 * reach + 1, x : x + 2 * reach + 1]
             window += coverage * (color - window)
     return np.rint(view).astype(np.uint8)
 

@@ -26,6 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep.videos.find import clevrer_path
+from examples.tiny.physics import slower
 from examples.tiny.render import render_frames, video_codec, write_mp4
 from examples.tiny.world import LEVELS, Question, Scene, make_scene, questions, simulate
 from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
@@ -50,6 +51,8 @@ class Job:
     width: int
     frames: int
     fps: int
+    slower: int = 1
+    picture_width: int | None = None
 
 
 def scene_seed(seed: int, index: int) -> int:
@@ -78,7 +81,7 @@ def question_entry(number: int, question: Question) -> dict[str, Any]:
 
 
 def annotation_entry(scene: Scene, index: int, filename: str) -> dict[str, Any]:
-    """Ground truth of the video in CLEVRER's format, in px and px/frame, plus lane and mass of every object."""
+    """Ground truth of the video in CLEVRER's format, in px of the world and px/frame, plus lane, mass."""
     simulation = simulate(scene)
     positions, velocities = (np.round(a, 4).tolist() for a in (simulation.positions, simulation.velocities))
     return {
@@ -127,6 +130,8 @@ def make_one(job: Job) -> tuple[dict[str, Any], list[tuple[int, int, bool]]]:
     number of options, number of right ones, whether the counterfactual differs from the video."""
     seed = scene_seed(job.seed, job.index)
     scene = make_scene(seed, job.level, height=job.height, width=job.width, frames=job.frames, fps=job.fps)
+    if job.slower > 1:
+        scene = slower(scene, job.slower, job.fps)
     asked = questions(scene, random.Random(f"toy-clevrer questions {seed}"), job.questions)
     filename = f"video_{job.index:05d}.mp4"
     video, annotation = (
@@ -135,7 +140,10 @@ def make_one(job: Job) -> tuple[dict[str, Any], list[tuple[int, int, bool]]]:
     )
     for path in (video, annotation):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_mp4(render_frames(scene), video, job.fps)
+    scale = (job.picture_width or job.width) / job.width
+    parts = [range(start, min(start + 16, scene.frames)) for start in range(0, scene.frames, 16)]  # canvases are large
+    frames = np.concatenate([render_frames(scene, frames=part, scale=scale) for part in parts])
+    write_mp4(frames, video, job.fps)
     annotation.write_text(json.dumps(annotation_entry(scene, job.index, filename)) + "\n", encoding="utf-8")
     entry = {
         "scene_index": job.index,
@@ -216,6 +224,10 @@ def build_parser() -> Parser:
     add("--seed", type=int, default=0, help="same seed, same data set")
     add("--questions-per-scene", type=integer(1, 100), default=4, help="at most this many, about different objects")
     add("--frames", type=integer(4, 1000), default=16, help="length of a video")
+    add("--slower", type=integer(1, 100), default=1, help="the same motion in this many times as many frames")
+    add(
+        "--picture-width", type=integer(28, 4096), help="px of the drawn picture (default: --width); its height follows"
+    )
     add("--fps", type=integer(1, 240), default=8, help="frames per second of a video")
     add("--height", type=integer(28, 4096), default=112, help="px, a multiple of 28, one lane per 28")
     add("--width", type=integer(28, 4096), default=140, help="px, a multiple of 28")
@@ -242,17 +254,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(str(error)) from None
     folder = out.with_name(f".{out.name}.{os.getpid()}.part")
     per_scene = args.questions_per_scene
+    drawn = {} if args.slower == 1 else {"slower": args.slower}
+    if args.picture_width is not None:
+        height = args.picture_width * args.height / args.width
+        if args.picture_width % 2 or height % 2:
+            raise UserError(f"--picture-width {args.picture_width}: width and height {height:g} must be even numbers")
+        drawn["picture_width"] = args.picture_width
     settings = {
         "seed": args.seed,
         "level": args.level,
         "questions_per_scene": per_scene,
         **sizes,
+        **drawn,
         "codec": video_codec(),
     }
     wanted = {"train": args.scenes, "validation": args.validation_scenes}
     jobs = {
         split: [
-            Job(str(folder), split, FIRST_INDEX[split] + i, args.seed, args.level, per_scene, **sizes)
+            Job(str(folder), split, FIRST_INDEX[split] + i, args.seed, args.level, per_scene, **sizes, **drawn)
             for i in range(wanted[split])
         ]
         for split in wanted

@@ -136,6 +136,35 @@ def _saved_weights_change(fsdp_utils: ModuleType) -> bool:
         return not torch.equal(model.weight.full_tensor(), before)
 
 
+# --- verl: packed rows ----------------------------------------------------------------------------------------------
+
+
+def _packed_rows_by_torch(monkey_patch: ModuleType) -> None:
+    """Packed rows need FlashAttention's kernels: torch_flash.py computes them, under the name packed_by_torch."""
+    from recipe.cpu_platform import torch_flash  # imports torch
+
+    torch_flash.into_ulysses(monkey_patch)
+
+
+def _packed_rows_fail(monkey_patch: ModuleType) -> bool:
+    from recipe.cpu_platform import torch_flash
+
+    return torch_flash.ulysses_fails(monkey_patch)
+
+
+def _qwen2_vl_by_torch(qwen2_vl: ModuleType) -> None:
+    """The same for verl's own attention of Qwen2-VL and Qwen2.5-VL, which is a NameError without flash-attn."""
+    from recipe.cpu_platform import torch_flash
+
+    torch_flash.into_qwen2_vl(qwen2_vl)
+
+
+def _qwen2_vl_fails(qwen2_vl: ModuleType) -> bool:
+    from recipe.cpu_platform import torch_flash
+
+    return torch_flash.qwen2_vl_fails(qwen2_vl)
+
+
 # --- vLLM: live weights ---------------------------------------------------------------------------------------------
 
 
@@ -193,6 +222,20 @@ PATCHES: tuple[Repair, ...] = (
         "verl 0.9.1 utils/fsdp_utils.py:1180 keeps local_gpu_tensor.detach().cpu(), the parameter itself on a CPU",
         _copy_saved_weights,
         _saved_weights_change,
+    ),
+    Repair(
+        "packed-rows",
+        "verl.models.transformers.monkey_patch",
+        "verl 0.9.1 models/transformers/monkey_patch.py:146 calls a kernel of flash-attn, which is a GPU package",
+        _packed_rows_by_torch,
+        _packed_rows_fail,
+    ),
+    Repair(
+        "packed-rows-qwen2-vl",
+        "verl.models.transformers.qwen2_vl",
+        "verl 0.9.1 models/transformers/qwen2_vl.py:239 calls flash_attn_varlen_func of flash-attn, a GPU package",
+        _qwen2_vl_by_torch,
+        _qwen2_vl_fails,
     ),
     Repair(
         "weight-sync",

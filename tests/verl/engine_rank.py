@@ -10,6 +10,8 @@ from pathlib import Path
 import engine_kit as kit
 import torch
 
+from recipe.cpu_platform import torch_flash
+
 
 def main(model: str, output: str) -> None:
     """Data-parallel rank 0 takes the responses of prompt p, rank 1 those of q, and so on, in micro-batches of one.
@@ -25,9 +27,6 @@ def main(model: str, output: str) -> None:
     rows = [row for row, uid in enumerate(uids) if world == ulysses or uid == "pqrs"[rank // ulysses]]
     options = {"packed": ulysses > 1, "vl": os.environ["VIDEO"] == "1"}
     if options["packed"]:
-        import torch_flash
-
-        torch_flash.use()
         engine = kit.build_engine(
             Path(model),
             attention=torch_flash.NAME,

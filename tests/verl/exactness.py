@@ -21,9 +21,9 @@ if __name__ == "__main__":
 
 import engine_kit as kit
 import torch
-import torch_flash
 import transformers
 
+from recipe.cpu_platform import torch_flash
 from recipe.tw_grpo.config import TWGRPOConfig
 from recipe.tw_grpo.groups import rows_by_group
 from recipe.tw_grpo.token_weights import weigh_groups
@@ -55,8 +55,6 @@ class Case:
 
     def build(self, folder: Path) -> tuple[Path, Any]:
         """Folder of the model, and verl's engine for it."""
-        if self.attention == torch_flash.NAME:
-            torch_flash.use()
         path = kit.write_model(folder / "model", kind=self.model, tied=self.tied, spread=self.spread)
         return path, kit.build_engine(
             path,
