@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data_prep.prompts import MULTI_ANSWER
+from data_prep.write.prompts import MULTI_ANSWER
 from examples.rehearsal import videos
 from examples.rehearsal.policy import SIZE
 from examples.tiny.initialisation import give_attention_patterns
