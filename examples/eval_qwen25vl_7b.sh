@@ -16,14 +16,9 @@
 #   DEVICE=cpu MODEL=…/policy BENCHMARKS=toy_clevrer DATA=… FRAMES= PIXELS= MAX_PROMPT=128 MAX_RESPONSE=64 …
 set -euo pipefail
 
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(dirname "$HERE")
 INVOKED_FROM=$PWD
-
-# The Python with verl in it: an activated environment, else this clone's .venv, else whatever `python` is.
-VENV_PYTHON=$ROOT/.venv/bin/python
-if [ -z "${PYTHON:-}" ]; then
-    if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$VENV_PYTHON" ]; then PYTHON=$VENV_PYTHON; else PYTHON=python; fi
-fi
 
 MODEL=${MODEL:-Qwen/Qwen2.5-VL-7B-Instruct}         # name on the hub, or folder with a whole model
 BENCHMARKS=${BENCHMARKS:-clevrer nextgqa mmvu mvbench tempcompass videomme}
@@ -47,6 +42,8 @@ DRY_RUN=${DRY_RUN:-0}
 refuse() { echo "eval_qwen25vl_7b: error: $*" >&2; exit 2; }
 [[ $DEVICE =~ ^(cuda|cpu)$ ]] || refuse "DEVICE=$DEVICE is neither cuda nor cpu"
 [[ $BENCHMARKS =~ ^[a-zA-Z0-9_\ -]+$ ]] || refuse "BENCHMARKS=$BENCHMARKS must be names separated by blanks"
+if [ "$DEVICE" = cpu ]; then export VERL_PLATFORM=cpu; fi
+source "$HERE/find_python.sh"                       # PYTHON, and ATTENTION: what an environment without flash-attn needs
 [[ $DATA = /* ]] || DATA=$INVOKED_FROM/$DATA
 [[ $OUT = /* ]] || OUT=$INVOKED_FROM/$OUT
 if [ -d "$MODEL" ]; then
@@ -122,7 +119,8 @@ if [ "$DEVICE" = cpu ]; then
     )
 fi
 
-ALL=("${ALGORITHM[@]}" "${VALIDATION[@]}" "${ACTOR[@]}" "${ROLLOUT[@]}" "${REWARD[@]}" ${CPU[@]+"${CPU[@]}"} "$@")
+ALL=("${ALGORITHM[@]}" "${VALIDATION[@]}" "${ACTOR[@]}" ${ATTENTION[@]+"${ATTENTION[@]}"} "${ROLLOUT[@]}"
+    "${REWARD[@]}" ${CPU[@]+"${CPU[@]}"} "$@")
 if [ "$DRY_RUN" = args ]; then printf '%s\n' "${ALL[@]}"; exit 0; fi
 cd "$ROOT"
 "$PYTHON" -m recipe.tw_grpo.preflight

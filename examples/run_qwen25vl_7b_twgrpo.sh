@@ -13,13 +13,8 @@
 # One difference to the published run: vLLM generates (the public code uses transformers).
 set -euo pipefail
 
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-
-# The Python with verl in it: an activated environment, else this clone's .venv, else whatever `python` is.
-VENV_PYTHON=$ROOT/.venv/bin/python
-if [ -z "${PYTHON:-}" ]; then
-    if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$VENV_PYTHON" ]; then PYTHON=$VENV_PYTHON; else PYTHON=python; fi
-fi
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(dirname "$HERE")
 
 MODEL_PATH=${MODEL_PATH:-Qwen/Qwen2.5-VL-7B-Instruct}
 TRAIN_FILE=${TRAIN_FILE:-data/clevrer_train.parquet}
@@ -32,6 +27,7 @@ NNODES=${NNODES:-1}
 GPUS_PER_NODE=${GPUS_PER_NODE:-2}
 STEPS=${STEPS:-500}
 DRY_RUN=${DRY_RUN:-0}
+source "$HERE/find_python.sh"                       # PYTHON, and ATTENTION: what an environment without flash-attn needs
 
 ALGORITHM=(
     algorithm.adv_estimator="$ADV_ESTIMATOR"        # the one override that turns TW-GRPO on
@@ -96,13 +92,13 @@ TRAINER=(
 
 PAPER=()
 if [ -n "$ROW" ]; then
-    FILE=$ROOT/examples/paper/rows/$ROW.args
+    FILE=$HERE/paper/rows/$ROW.args
     [ -f "$FILE" ] || { echo "run_qwen25vl_7b: error: ROW=$ROW is no row of docs/paper_index.md" >&2; exit 2; }
     mapfile -t PAPER < <(grep -v -e '^#' -e '^$' "$FILE" || true)
 fi
 
-ALL=("${ALGORITHM[@]}" "${DATA[@]}" "${MODEL[@]}" "${ACTOR[@]}" "${ROLLOUT[@]}" "${REWARD[@]}" "${TRAINER[@]}"
-    ${PAPER[@]+"${PAPER[@]}"} "$@")
+ALL=("${ALGORITHM[@]}" "${DATA[@]}" "${MODEL[@]}" ${ATTENTION[@]+"${ATTENTION[@]}"} "${ACTOR[@]}" "${ROLLOUT[@]}"
+    "${REWARD[@]}" "${TRAINER[@]}" ${PAPER[@]+"${PAPER[@]}"} "$@")
 if [ "$DRY_RUN" = args ]; then printf '%s\n' "${ALL[@]}"; exit 0; fi
 "$PYTHON" -m recipe.tw_grpo.preflight              # the estimator and the reward manager are the plugin's
 if [ "$DRY_RUN" = 1 ]; then exec "$PYTHON" -m recipe.tw_grpo.dry_run "${ALL[@]}"; fi
