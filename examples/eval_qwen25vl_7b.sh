@@ -108,8 +108,10 @@ REWARD=(
 )
 CPU=()
 if [ "$DEVICE" = cpu ]; then
-    source "$ROOT/recipe/cpu_platform/env.sh"
-    mapfile -t CPU < <(grep -v -e '^#' -e '^$' "$ROOT/recipe/cpu_platform/overrides.args")
+    PLATFORM=$ROOT/recipe/cpu_platform
+    [ -d "$PLATFORM" ] || PLATFORM=$("$PYTHON" -c 'import recipe.cpu_platform as p; print(*p.__path__)')    # no clone
+    source "$PLATFORM/env.sh"
+    mapfile -t CPU < <(grep -v -e '^#' -e '^$' "$PLATFORM/overrides.args")
     FP32=+actor_rollout_ref.actor.fsdp_config.mixed_precision
     CPU+=(
         data.train_batch_size=1 actor_rollout_ref.actor.ppo_mini_batch_size=1
