@@ -20,6 +20,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from recipe.tw_grpo.doctor import dry_run, preflight
 from recipe.tw_grpo.toolbox.command_line import Parser, run_main
 
 ROOT = Path(__file__).resolve().parents[3]  # of the clone, where there is one
@@ -119,18 +120,18 @@ def video(device: bool) -> str:
     return f"read with {vision_process.get_video_reader_backend()}"
 
 
-def _run(command: Sequence[str], **variables: str) -> str:
-    """Last line of what a command of the clone prints.
+def _run(command: Sequence[str], **variables: str) -> list[str]:
+    """The lines that a command of the clone prints.
 
     Raises:
         Fault: it failed; with its last lines.
     """
     environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT), **variables}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()] or ["it printed nothing"]
     if done.returncode:
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise Fault(f"exit code {done.returncode}: {' | '.join(lines[-3:])}")
-    return lines[-1]
+    return done.stdout.splitlines()
 
 
 def compositions(device: bool) -> str:
@@ -138,8 +139,9 @@ def compositions(device: bool) -> str:
     present = [name for name in SCRIPTS if (ROOT / "examples" / name).exists()]
     if not present:
         raise NotChecked("there is no clone around this package")
+    preflight.check(os.environ)
     for name in present:
-        _run(["bash", f"examples/{name}"], DRY_RUN="1")
+        dry_run.compose_checked(_run(["bash", f"examples/{name}"], DRY_RUN="args"))
     return ", ".join(present)
 
 
@@ -149,7 +151,7 @@ def _tests(folder: str, pattern: str) -> str:
         raise NotChecked(f"tests/{folder}/{pattern} or pytest is not here")
     # tests/verl would choose the CPU platform where there is no GPU, and this verl is the GPU set's.
     pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    return _run([*pytest, *files], VERL_PLATFORM="nvidia").strip("= ")
+    return _run([*pytest, *files], VERL_PLATFORM="nvidia")[-1].strip("= ")
 
 
 def probes(device: bool) -> str:
@@ -184,6 +186,8 @@ def run(checks: dict[str, Check], device: bool) -> Iterator[tuple[str, str, str,
             state, line = "not checked", str(error)
         except Fault as error:
             state, line = "FAULT", str(error)
+        except SystemExit:  # verl's check with the plugin's in front: the line is on stderr already
+            state, line = "FAULT", "refused, see the line above"
         except Exception as error:  # whatever an import raises is a finding here, and the next check is still run
             state, line = "FAULT", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         yield name, state, line, time.monotonic() - start
