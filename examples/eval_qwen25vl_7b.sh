@@ -126,7 +126,7 @@ ALL=("${ALGORITHM[@]}" "${VALIDATION[@]}" "${ACTOR[@]}" ${ATTENTION[@]+"${ATTENT
 if [ "$DRY_RUN" = args ]; then printf '%s\n' "${ALL[@]}"; exit 0; fi
 cd "$ROOT"
 "$PYTHON" -m recipe.tw_grpo.preflight
-if [ "$DRY_RUN" = 1 ]; then
+if [ "$DRY_RUN" != 0 ]; then
     FIRST=$DATA/${BENCHMARKS%% *}.parquet
     exec "$PYTHON" -m recipe.tw_grpo.dry_run "${ALL[@]}" data.train_files="$FIRST" data.val_files="$FIRST"
 fi

@@ -4,6 +4,11 @@
 #              where VERL_PLATFORM=cpu or nothing is started; else whatever `python` is
 #   ATTENTION  overrides for an environment without flash-attn: PyTorch's own attention, on padded sequences
 
+case $DRY_RUN in
+    0 | 1 | compose | args) ;;
+    *) echo "$(basename "$0" .sh): error: DRY_RUN=$DRY_RUN means nothing: set it to 1, compose or args, or unset it to start" >&2; exit 2 ;;
+esac
+
 find_python() {
     local cpu=${VERL_PLATFORM:-} activated=${VIRTUAL_ENV:-}${CONDA_PREFIX:-}
     if [ -n "${PYTHON:-}" ]; then return; fi

@@ -6,7 +6,8 @@
 #   python data_prep/clevrer_counterfactual.py --annotations CLEVRER/questions/train.json \
 #       --video-root CLEVRER/video_train --limit 1000 --output data/clevrer_train.parquet
 #   bash examples/run_qwen25vl_7b_twgrpo.sh
-#   DRY_RUN=1 bash examples/run_qwen25vl_7b_twgrpo.sh      # compose, validate and print the configuration; no GPU
+#   DRY_RUN=1 bash examples/run_qwen25vl_7b_twgrpo.sh      # check settings, data and model, print the settings; no GPU
+#   DRY_RUN=compose bash examples/run_qwen25vl_7b_twgrpo.sh    # check and print the settings only
 #   DRY_RUN=args bash examples/run_qwen25vl_7b_twgrpo.sh   # print its overrides, one a line
 #   ROW=tablea1_g12 bash examples/run_qwen25vl_7b_twgrpo.sh    # another row of the paper, see docs/paper_index.md
 #
@@ -100,6 +101,9 @@ fi
 ALL=("${ALGORITHM[@]}" "${DATA[@]}" "${MODEL[@]}" ${ATTENTION[@]+"${ATTENTION[@]}"} "${ACTOR[@]}" "${ROLLOUT[@]}"
     "${REWARD[@]}" "${TRAINER[@]}" ${PAPER[@]+"${PAPER[@]}"} "$@")
 if [ "$DRY_RUN" = args ]; then printf '%s\n' "${ALL[@]}"; exit 0; fi
-"$PYTHON" -m recipe.tw_grpo.preflight              # the estimator and the reward manager are the plugin's
-if [ "$DRY_RUN" = 1 ]; then exec "$PYTHON" -m recipe.tw_grpo.dry_run "${ALL[@]}"; fi
+case $DRY_RUN in
+    compose) exec "$PYTHON" -m recipe.tw_grpo.dry_run "${ALL[@]}" ;;
+    1) exec "$PYTHON" -m recipe.tw_grpo check "${ALL[@]}" ;;
+    0) "$PYTHON" -m recipe.tw_grpo check --start "${ALL[@]}" ;;         # seconds now instead of a failure in minutes
+esac
 exec "$PYTHON" -m verl.trainer.main_ppo "${ALL[@]}"

@@ -109,8 +109,9 @@ CASES = [
     (TWO, ["actor_rollout_ref.model.lora_rank=32", "actor_rollout_ref.model.lora_alpha=64"], None),
     (TWO, ["actor_rollout_ref.model.lora_rank=1000"], "lora_rank"),
     (TWO, [A + "entropy_coeff=0.01"], None),
-    (TWO, [A + "use_kl_loss=True"], None),
-    (TWO, ["algorithm.use_kl_in_reward=True"], None),
+    (TWO, [A + "use_kl_loss=True"], "actor_rollout_ref.ref"),  # the script gives the reference no micro-batch
+    (TWO, [A + "use_kl_loss=True", "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=1"], None),
+    (TWO, ["algorithm.use_kl_in_reward=True"], "actor_rollout_ref.ref"),
     (TWO, [A + "ppo_epochs=2"], None),
     (TWO, [A + "shuffle=True"], None),
     (TWO, [T + "balance_batch=False"], None),

@@ -28,7 +28,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     from hydra import compose, initialize_config_module
 
     with initialize_config_module("verl.trainer.config", version_base=None):
-        return compose("ppo_trainer", overrides=list(overrides))
+        return compose("ppo_trainer", overrides=[word for word in overrides if not word.startswith("hydra.")])
 
 
 def compose_checked(overrides: Sequence[str]) -> DictConfig:
