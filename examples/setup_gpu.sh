@@ -11,8 +11,8 @@
 #   VENV               where the environment is made (default: .venv-gpu at the root of the repository)
 #   PYTHON             the Python 3.12 to make it with (default: python3.12 or python3)
 #   FLASH_ATTN         where flash-attn comes from: a wheel (file or address), a folder with wheels, or the address of
-#                      an index; the wheel must be for Python 3.12, torch 2.11 and the CUDA of torch. Not set: it is
-#                      built here, which needs nvcc and takes long (MAX_JOBS: compilers at once)
+#                      an index; the wheel must be for Python 3.12, torch 2.11 and the CUDA of torch. "build", or not
+#                      set on a GPU machine: it is built here, which needs nvcc and takes long (MAX_JOBS: compilers)
 #   TORCH_WHEEL_INDEX  for a driver too old for CUDA 13: the address of an index, or a folder, with CUDA 12 builds of
 #                      torch, torchvision, torchaudio and vllm in the pinned versions
 set -euo pipefail
@@ -39,6 +39,7 @@ done
 # --- what cannot work, before anything is installed
 [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] ||
     die "this machine is $(uname -s) $(uname -m): vLLM and flash-attn are pinned for Linux x86_64; on another one use verl's image, see docs/gpu.md"
+FLASH_ATTN=${FLASH_ATTN:-$([ $DEVICE = 0 ] || echo build)}
 if [ $DEVICE = 1 ]; then
     command -v nvidia-smi >/dev/null ||
         die "no GPU: nvidia-smi, which comes with NVIDIA's driver, is not found: install driver r580 or newer, or call this with --without-device"
@@ -50,15 +51,15 @@ if [ $DEVICE = 1 ]; then
     elif [ "${driver%%.*}" -lt 525 ]; then
         die "NVIDIA driver $driver is older than r525, which any CUDA 12 build of torch needs: update it"
     fi
-    if [ $FLASH = 1 ] && [ -z "${FLASH_ATTN:-}" ] && ! PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin command -v nvcc >/dev/null; then
-        die "flash-attn has no wheel on the package index and nvcc is not found to build it: set FLASH_ATTN to a wheel, install the CUDA 13 toolkit, or call this with --no-flash-attn (slower)"
-    fi
 fi
-if [ -n "${FLASH_ATTN:-}" ] && [[ $FLASH_ATTN != *://* ]] && [ ! -e "$FLASH_ATTN" ]; then
+if [ $FLASH = 1 ] && [ "$FLASH_ATTN" = build ] && ! PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin command -v nvcc >/dev/null; then
+    die "flash-attn has no wheel on the package index and nvcc is not found to build it: set FLASH_ATTN to a wheel, install the CUDA 13 toolkit, or call this with --no-flash-attn (slower)"
+fi
+if [[ -n $FLASH_ATTN && $FLASH_ATTN != build && $FLASH_ATTN != *://* ]] && [ ! -e "$FLASH_ATTN" ]; then
     die "FLASH_ATTN=$FLASH_ATTN is no file, no folder and no address"
 fi
 
-settings=("device=$DEVICE" "flash=$FLASH ${FLASH_ATTN:-}" "torch=${TORCH_WHEEL_INDEX:-}")
+settings=("device=$DEVICE" "flash=$FLASH $FLASH_ATTN" "torch=${TORCH_WHEEL_INDEX:-}")
 if up_to_date "${settings[@]}"; then say "$VENV is up to date"; exit 0; fi
 wait_for_other_setup
 if up_to_date "${settings[@]}"; then say "$VENV is up to date"; exit 0; fi
@@ -87,9 +88,9 @@ fi
 flash=flash-attn==$FLASH_ATTN_VERSION
 if [ $FLASH = 0 ]; then
     say "[3/5] without flash-attn: attn_implementation=sdpa, use_remove_padding=False (the launch scripts see to it)"
-elif [ -z "${FLASH_ATTN:-}" ] && [ $DEVICE = 0 ]; then
+elif [ -z "$FLASH_ATTN" ]; then
     say "[3/5] flash-attn is left out: it cannot be checked without a GPU"
-elif [ -z "${FLASH_ATTN:-}" ]; then
+elif [ "$FLASH_ATTN" = build ]; then
     cores=$(nproc) memory=$(awk '/^MemTotal/ { print int($2 / 8000000) }' /proc/meminfo)       # a compiler takes up to 8 GB
     jobs=$((cores < memory ? cores : memory)); export MAX_JOBS=${MAX_JOBS:-$((jobs > 0 ? jobs : 1))}
     say "[3/5] building $flash with $MAX_JOBS compilers at once; FLASH_ATTN=a wheel saves the time"
