@@ -16,14 +16,9 @@
 #   DEVICE=cpu MODEL=…/policy BENCHMARKS=toy_clevrer DATA=… FRAMES= PIXELS= MAX_PROMPT=128 MAX_RESPONSE=64 …
 set -euo pipefail
 
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(dirname "$HERE")
 INVOKED_FROM=$PWD
-
-# The Python with verl in it: an activated environment, else this clone's .venv, else whatever `python` is.
-VENV_PYTHON=$ROOT/.venv/bin/python
-if [ -z "${PYTHON:-}" ]; then
-    if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$VENV_PYTHON" ]; then PYTHON=$VENV_PYTHON; else PYTHON=python; fi
-fi
 
 MODEL=${MODEL:-Qwen/Qwen2.5-VL-7B-Instruct}         # name on the hub, or folder with a whole model
 BENCHMARKS=${BENCHMARKS:-clevrer nextgqa mmvu mvbench tempcompass videomme}
@@ -47,6 +42,8 @@ DRY_RUN=${DRY_RUN:-0}
 refuse() { echo "eval_qwen25vl_7b: error: $*" >&2; exit 2; }
 [[ $DEVICE =~ ^(cuda|cpu)$ ]] || refuse "DEVICE=$DEVICE is neither cuda nor cpu"
 [[ $BENCHMARKS =~ ^[a-zA-Z0-9_\ -]+$ ]] || refuse "BENCHMARKS=$BENCHMARKS must be names separated by blanks"
+if [ "$DEVICE" = cpu ]; then export VERL_PLATFORM=cpu; fi
+source "$HERE/find_python.sh"                       # PYTHON, and ATTENTION: what an environment without flash-attn needs
 [[ $DATA = /* ]] || DATA=$INVOKED_FROM/$DATA
 [[ $OUT = /* ]] || OUT=$INVOKED_FROM/$OUT
 if [ -d "$MODEL" ]; then
@@ -93,7 +90,7 @@ ACTOR=(
     actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1
     actor_rollout_ref.actor.use_kl_loss=False
 )
-mapfile -t DECODING < <(grep -v -e '^#' -e '^$' "$ROOT/recipe/tw_grpo/evaluation/decoding.args")
+mapfile -t DECODING < <(read_args "$RECIPE/tw_grpo/evaluation/decoding.args")
 if [ -n "$TEMPERATURE" ]; then DECODING+=(actor_rollout_ref.rollout.val_kwargs.temperature="$TEMPERATURE"); fi
 if [ -n "$TOP_P" ]; then DECODING+=(actor_rollout_ref.rollout.val_kwargs.top_p="$TOP_P"); fi
 ROLLOUT=(
@@ -102,6 +99,7 @@ ROLLOUT=(
     actor_rollout_ref.rollout.seed="$SEED"
     actor_rollout_ref.rollout.tensor_model_parallel_size=1
     actor_rollout_ref.rollout.gpu_memory_utilization=0.7
+    actor_rollout_ref.rollout.max_model_len=$((MAX_PROMPT + MAX_RESPONSE))
     actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=1
     actor_rollout_ref.rollout.val_kwargs.n=1        # one answer a question is what is scored
     "${DECODING[@]}"
@@ -112,8 +110,8 @@ REWARD=(
 )
 CPU=()
 if [ "$DEVICE" = cpu ]; then
-    source "$ROOT/recipe/cpu_platform/env.sh"
-    mapfile -t CPU < <(grep -h -v -e '^#' -e '^$' "$ROOT"/recipe/cpu_platform/{overrides,padded}.args)
+    source "$RECIPE/cpu_platform/env.sh"
+    mapfile -t CPU < <(read_args "$RECIPE"/cpu_platform/{overrides,padded}.args)
     FP32=+actor_rollout_ref.actor.fsdp_config.mixed_precision
     CPU+=(
         data.train_batch_size=1 actor_rollout_ref.actor.ppo_mini_batch_size=1
@@ -123,11 +121,12 @@ if [ "$DEVICE" = cpu ]; then
     )
 fi
 
-ALL=("${ALGORITHM[@]}" "${VALIDATION[@]}" "${ACTOR[@]}" "${ROLLOUT[@]}" "${REWARD[@]}" ${CPU[@]+"${CPU[@]}"} "$@")
+ALL=("${ALGORITHM[@]}" "${VALIDATION[@]}" "${ACTOR[@]}" ${ATTENTION[@]+"${ATTENTION[@]}"} "${ROLLOUT[@]}"
+    "${REWARD[@]}" ${CPU[@]+"${CPU[@]}"} "$@")
 if [ "$DRY_RUN" = args ]; then printf '%s\n' "${ALL[@]}"; exit 0; fi
 cd "$ROOT"
 "$PYTHON" -m recipe.tw_grpo.preflight
-if [ "$DRY_RUN" = 1 ]; then
+if [ "$DRY_RUN" != 0 ]; then
     FIRST=$DATA/${BENCHMARKS%% *}.parquet
     exec "$PYTHON" -m recipe.tw_grpo.dry_run "${ALL[@]}" data.train_files="$FIRST" data.val_files="$FIRST"
 fi

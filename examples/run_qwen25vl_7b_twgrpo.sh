@@ -6,24 +6,22 @@
 #   python data_prep/clevrer_counterfactual.py --annotations CLEVRER/questions/train.json \
 #       --video-root CLEVRER/video_train --limit 1000 --output data/clevrer_train.parquet
 #   bash examples/run_qwen25vl_7b_twgrpo.sh
-#   DRY_RUN=1 bash examples/run_qwen25vl_7b_twgrpo.sh      # compose, validate and print the configuration; no GPU
+#   DRY_RUN=1 bash examples/run_qwen25vl_7b_twgrpo.sh      # check settings, data and model, print the settings; no GPU
+#   DRY_RUN=compose bash examples/run_qwen25vl_7b_twgrpo.sh    # check and print the settings only
 #   DRY_RUN=args bash examples/run_qwen25vl_7b_twgrpo.sh   # print its overrides, one a line
+#   bash examples/run_qwen25vl_7b_twgrpo.sh                # again: goes on after a stop; other settings are refused
 #   ROW=tablea1_g12 bash examples/run_qwen25vl_7b_twgrpo.sh    # another row of the paper, see docs/paper_index.md
 #
 # One difference to the published run: vLLM generates (the public code uses transformers).
 set -euo pipefail
 
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-
-# The Python with verl in it: an activated environment, else this clone's .venv, else whatever `python` is.
-VENV_PYTHON=$ROOT/.venv/bin/python
-if [ -z "${PYTHON:-}" ]; then
-    if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$VENV_PYTHON" ]; then PYTHON=$VENV_PYTHON; else PYTHON=python; fi
-fi
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(dirname "$HERE")
 
 MODEL_PATH=${MODEL_PATH:-Qwen/Qwen2.5-VL-7B-Instruct}
 TRAIN_FILE=${TRAIN_FILE:-data/clevrer_train.parquet}
-VAL_FILE=${VAL_FILE:-$TRAIN_FILE}
+VAL_FILE=${VAL_FILE:-}                              # empty: HOLD_OUT questions of TRAIN_FILE, by whole videos
+HOLD_OUT=${HOLD_OUT:-100}
 ADV_ESTIMATOR=${ADV_ESTIMATOR:-tw_grpo}
 ROW=${ROW:-}                                        # a file of examples/paper/rows: what differs from the settings here
 EXPERIMENT=${EXPERIMENT:-qwen25vl_7b_${ROW:-$ADV_ESTIMATOR}}
@@ -31,7 +29,18 @@ OUTPUT_DIR=${OUTPUT_DIR:-outputs/$EXPERIMENT}
 NNODES=${NNODES:-1}
 GPUS_PER_NODE=${GPUS_PER_NODE:-2}
 STEPS=${STEPS:-500}
+RESUME=${RESUME:-auto}                              # never: start over, the old run is moved aside
 DRY_RUN=${DRY_RUN:-0}
+source "$HERE/find_python.sh"                       # PYTHON, and ATTENTION: what an environment without flash-attn needs
+
+if [ -z "$VAL_FILE" ]; then
+    PARTS=("$OUTPUT_DIR.data/train.parquet" "$OUTPUT_DIR.data/validation.parquet")
+    if [ "$DRY_RUN" = 0 ] || [ "$DRY_RUN" = 1 ]; then
+        "$PYTHON" -m data_prep.hold_out "$TRAIN_FILE" --questions "$HOLD_OUT" --train "${PARTS[0]}" \
+            --validation "${PARTS[1]}" >&2
+    fi
+    TRAIN_FILE=${PARTS[0]} VAL_FILE=${PARTS[1]}
+fi
 
 ALGORITHM=(
     algorithm.adv_estimator="$ADV_ESTIMATOR"        # the one override that turns TW-GRPO on
@@ -45,6 +54,7 @@ DATA=(
     data.max_response_length=4096
     data.filter_overlong_prompts=False              # data_prep bounds the video tokens; filtering decodes every video
     data.truncation=error
+    trainer.v1.sampler.sync_refill_failed_groups=True   # a prompt whose video cannot be read is replaced, and counted
 )
 MODEL=(
     actor_rollout_ref.model.path="$MODEL_PATH"
@@ -68,6 +78,7 @@ ACTOR=(
     actor_rollout_ref.actor.entropy_coeff=0
     actor_rollout_ref.actor.checkpoint.save_contents='[model,optimizer,extra,hf_model]'     # the last for evaluation
 )
+mapfile -t DECODING < <(read_args "$RECIPE/tw_grpo/evaluation/decoding.args")
 ROLLOUT=(
     actor_rollout_ref.rollout.name=vllm
     actor_rollout_ref.rollout.n=8
@@ -76,6 +87,7 @@ ROLLOUT=(
     actor_rollout_ref.rollout.gpu_memory_utilization=0.5
     actor_rollout_ref.rollout.max_model_len=8192    # prompt + response; else vLLM makes room for the model's 128,000
     actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=1
+    "${DECODING[@]}"                                # of the validation, as examples/eval_qwen25vl_7b.sh decodes
 )
 REWARD=(
     reward.reward_manager.name=multi_answer         # Eq. 7 plus the format reward
@@ -83,28 +95,36 @@ REWARD=(
 TRAINER=(
     trainer.project_name=tw_grpo
     trainer.experiment_name="$EXPERIMENT"
-    trainer.logger='["console","tensorboard"]'
+    trainer.logger='["console","file","tensorboard"]'
     trainer.nnodes="$NNODES"
     trainer.n_gpus_per_node="$GPUS_PER_NODE"
     trainer.total_epochs=1000000                    # the number of steps decides
     trainer.total_training_steps="$STEPS"
     trainer.save_freq=100
-    trainer.test_freq=-1
+    trainer.test_freq=100                           # right after each save, so that the best one is known
     trainer.val_before_train=False
+    +trainer.tw_grpo.keep_newest=2                  # and the best one, by +trainer.tw_grpo.best_metric
     trainer.default_local_dir="$OUTPUT_DIR/checkpoints"
     trainer.rollout_data_dir="$OUTPUT_DIR/rollouts"
 )
 
 PAPER=()
 if [ -n "$ROW" ]; then
-    FILE=$ROOT/examples/paper/rows/$ROW.args
+    FILE=$HERE/paper/rows/$ROW.args
     [ -f "$FILE" ] || { echo "run_qwen25vl_7b: error: ROW=$ROW is no row of docs/paper_index.md" >&2; exit 2; }
-    mapfile -t PAPER < <(grep -v -e '^#' -e '^$' "$FILE" || true)
+    mapfile -t PAPER < <(read_args "$FILE" || true)
 fi
 
-ALL=("${ALGORITHM[@]}" "${DATA[@]}" "${MODEL[@]}" "${ACTOR[@]}" "${ROLLOUT[@]}" "${REWARD[@]}" "${TRAINER[@]}"
-    ${PAPER[@]+"${PAPER[@]}"} "$@")
+ALL=("${ALGORITHM[@]}" "${DATA[@]}" "${MODEL[@]}" ${ATTENTION[@]+"${ATTENTION[@]}"} "${ACTOR[@]}" "${ROLLOUT[@]}"
+    "${REWARD[@]}" "${TRAINER[@]}" ${PAPER[@]+"${PAPER[@]}"} "$@")
 if [ "$DRY_RUN" = args ]; then printf '%s\n' "${ALL[@]}"; exit 0; fi
-"$PYTHON" -m recipe.tw_grpo.preflight              # the estimator and the reward manager are the plugin's
-if [ "$DRY_RUN" = 1 ]; then exec "$PYTHON" -m recipe.tw_grpo.dry_run "${ALL[@]}"; fi
-exec "$PYTHON" -m verl.trainer.main_ppo "${ALL[@]}"
+case $DRY_RUN in
+    compose) exec "$PYTHON" -m recipe.tw_grpo.dry_run "${ALL[@]}" ;;
+    1) exec "$PYTHON" -m recipe.tw_grpo check "${ALL[@]}" ;;
+esac
+mkdir -p "$OUTPUT_DIR.data"                         # beside the run's folder, which another run may move aside
+CONFIG=$OUTPUT_DIR.data/config.yaml
+"$PYTHON" -m recipe.tw_grpo check --start --write "$CONFIG" "${ALL[@]}"     # seconds now instead of a failure in minutes
+exec "$PYTHON" -m recipe.tw_grpo.runs.launch --out "$OUTPUT_DIR" --steps "$STEPS" --estimator "$ADV_ESTIMATOR" \
+    --model "$MODEL_PATH" --config "$CONFIG" --resume "$RESUME" --other refuse --patience 7200 \
+    -- "$PYTHON" -m verl.trainer.main_ppo "${ALL[@]}"

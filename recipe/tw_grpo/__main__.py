@@ -12,7 +12,8 @@ from recipe.tw_grpo.toolbox.errors import UserError
 
 # command: module, its function, what it does
 COMMANDS = {
-    "check": ("recipe.tw_grpo.doctor", "main", "compose and check the configuration of a training run: OVERRIDES…"),
+    "check": ("recipe.tw_grpo.doctor.check", "main", "all that can be known before a run starts: OVERRIDES…"),
+    "scripts": ("recipe.tw_grpo.runs.scripts", "main", "write the launch scripts, for who has no clone: DIR"),
     "score": ("recipe.tw_grpo.scoring.__main__", "main_score", "what response logs are worth: LOG…"),
     "compare": ("recipe.tw_grpo.scoring.__main__", "main_compare", "two logs of the same questions: A B"),
     "report": ("recipe.tw_grpo.report.__main__", "main", "a table and a picture of training runs: RUN…"),

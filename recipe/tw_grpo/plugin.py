@@ -96,6 +96,13 @@ def _register_reward_manager(module: ModuleType) -> None:
     module.register(REWARD_MANAGER)(MultiAnswerRewardManager)
 
 
+@after_import("qwen_vl_utils.vision_process")
+def _read_videos(module: ModuleType) -> None:
+    from recipe.tw_grpo.integration import video_reader
+
+    video_reader.apply(module)
+
+
 @after_import("verl.workers.config.actor")
 def _carry_freezing(module: ModuleType) -> None:
     from recipe.tw_grpo.integration.freezing import carry_to_engine

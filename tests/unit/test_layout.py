@@ -25,7 +25,7 @@ ALLOWED = {
     "scoring": {"toolbox", PAPER, "runs"},
     "report": {"toolbox", PAPER, "runs"},
     "evaluation": {"toolbox", PAPER, "runs", "scoring"},
-    "doctor": {"toolbox", PAPER, "data_prep"},
+    "doctor": {"toolbox", PAPER, "data_prep", "integration"},
     ENTRY: {"toolbox", PAPER, "integration", "runs", "scoring", "report", "evaluation", "doctor"},
     "data_prep": {"toolbox"},
     "cpu_platform": {"toolbox"},

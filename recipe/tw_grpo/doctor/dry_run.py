@@ -15,22 +15,32 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def compose_checked(overrides: Sequence[str]) -> DictConfig:
-    """verl's configuration for these overrides, accepted by verl's own check and by this plugin's.
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """verl's configuration for these overrides, not checked.
 
     Raises:
-        HydraException, OmegaConfBaseException, ValueError, AssertionError: as verl and the plugin refuse it.
+        HydraException, OmegaConfBaseException: as Hydra refuses it.
     """
     import torch
 
     if torch.version.cuda is None:  # a machine made by examples/setup_cpu.sh; verl cannot be imported there otherwise
         os.environ.setdefault("VERL_PLATFORM", "cpu")
     from hydra import compose, initialize_config_module
+
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        return compose("ppo_trainer", overrides=[word for word in overrides if not word.startswith("hydra.")])
+
+
+def compose_checked(overrides: Sequence[str]) -> DictConfig:
+    """verl's configuration for these overrides, accepted by verl's own check and by this plugin's.
+
+    Raises:
+        HydraException, OmegaConfBaseException, ValueError, AssertionError: as verl and the plugin refuse it.
+    """
+    config = compose(overrides)
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import validate_config  # with the plugin's check in front, see plugin.py
 
-    with initialize_config_module("verl.trainer.config", version_base=None):
-        config = compose("ppo_trainer", overrides=list(overrides))
     validate_config(config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
     return config
 

@@ -1,0 +1,1 @@
+../../../../examples/eval_qwen25vl_7b.sh

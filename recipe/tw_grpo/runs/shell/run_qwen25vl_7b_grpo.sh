@@ -1,0 +1,1 @@
+../../../../examples/run_qwen25vl_7b_grpo.sh
