@@ -42,10 +42,11 @@ def place(tmp_path):
 
     def lines(train, val=None, limit=4096):
         data = {"train_files": train, "val_files": val or train, "max_prompt_length": limit}
-        self.notes = []
-        return list(files.data_problems(OmegaConf.create({"data": data}), self.notes))
+        place.notes = []
+        return list(files.data_problems(OmegaConf.create({"data": data}), place.notes))
 
-    return types.SimpleNamespace(folder=tmp_path, write=write, lines=lines)
+    place = types.SimpleNamespace(folder=tmp_path, write=write, lines=lines)
+    return place
 
 
 def test_a_whole_file_is_accepted_alone_and_in_a_list(place):
