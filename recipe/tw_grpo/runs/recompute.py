@@ -90,7 +90,9 @@ def recompute(model_dir: str, dump: Path, data: Path, *, temperature: float, set
     import verl  # noqa: F401  (loads verl's plugins: on a CPU machine transformers' video code needs ours)
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    model = AutoModelForImageTextToText.from_pretrained(model_dir, dtype=torch.float32).eval()
+    # A checkpoint remembers the attention it was trained with, whose kernels this machine may not have.
+    model = AutoModelForImageTextToText.from_pretrained(model_dir, dtype=torch.float32, attn_implementation="sdpa")
+    model.eval()
     processor = AutoProcessor.from_pretrained(model_dir)
     rows = datasets.load_dataset("parquet", data_files=str(data), split="train")
     by_index: dict[int, list[dict[str, Any]]] = {}  # files that were put together may number their rows alike
