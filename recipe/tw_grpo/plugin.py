@@ -42,7 +42,7 @@ def _check_configuration(module: ModuleType) -> None:
             validation.check(config)
         except UserError as error:
             stop(error)
-        print(*repairs.announcement(), sep="\n", flush=True)
+        print(*repairs.announcement(), sep="\n", file=sys.stderr, flush=True)
         return original(config, *args, **kwargs)
 
     module.validate_config = validate_config

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""With another estimator a run with the plugin is the run without it: same seed, same metrics, same names."""
+"""With another estimator and without the repairs a run with the plugin is the run without it: same seed, same metrics,
+same names."""
 
 import json
 import os
@@ -31,7 +32,7 @@ def metrics_of(run, out, plugins):
     launch = [sys.executable, "-m", "examples.tiny.launch", "--out", out, "--steps=2", "--seed=1", "--estimator=grpo"]
     done = subprocess.run(
         [*launch, "--model=policy", "--", *command],
-        env=os.environ | {"VERL_USE_EXTERNAL_PLUGINS": plugins},
+        env=os.environ | {"VERL_USE_EXTERNAL_PLUGINS": plugins, "TW_GRPO_REPAIRS": "off"},
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -38,6 +38,7 @@ REGISTERED = """
 import json, sys
 import verl
 light = sorted(name for name in sys.modules if name.startswith("recipe.tw_grpo"))
+heavy = [name for name in ("vllm", "verl.trainer", "verl.workers.rollout") if name in sys.modules]
 from verl.trainer.ppo import core_algos
 from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
 from verl.workers.engine import EngineRegistry
@@ -46,7 +47,7 @@ import verl.utils.config as config
 def described(cls):
     return [base.__name__ for base in cls.__mro__]
 print("RESULT " + json.dumps({
-    "after import verl": light,
+    "after import verl": light, "heavy": heavy,
     "estimator": core_algos.get_adv_estimator_fn("tw_grpo").__module__,
     "grpo": core_algos.get_adv_estimator_fn("grpo").__module__,
     "reward manager": get_reward_manager_cls("multi_answer").__name__,
@@ -65,12 +66,15 @@ def registered():
 
 
 def test_importing_verl_imports_nothing_heavy_of_ours(registered):
-    assert registered["after import verl"] == [
+    light = ("recipe.tw_grpo.integration.repairs", "recipe.tw_grpo.toolbox")
+    assert [name for name in registered["after import verl"] if not name.startswith(light)] == [
         "recipe.tw_grpo",
         "recipe.tw_grpo.config",
-        "recipe.tw_grpo.toolbox.errors",
+        "recipe.tw_grpo.integration",
+        "recipe.tw_grpo.integration.vllm_plugin",
         "recipe.tw_grpo.plugin",
     ]
+    assert registered["heavy"] == []
 
 
 def test_estimator_and_reward_manager_are_registered_beside_verls(registered):

@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from recipe.tw_grpo.config import ESTIMATOR, REWARD_MANAGER, RewardConfig, TWGRPOConfig
-from recipe.tw_grpo.integration import freezing
+from recipe.tw_grpo.integration import freezing, qwen3_vl
 from recipe.tw_grpo.policy_loss import POLICY_LOSS
 from recipe.tw_grpo.toolbox.errors import UserError
 
@@ -44,6 +44,8 @@ def check(config: DictConfig) -> None:
         RewardConfig.from_mapping(_plain(config.reward.get("reward_kwargs")))
     _check_freezing(config)
     settings = settings_of(config)
+    if settings is not None or config.reward.reward_manager.name == REWARD_MANAGER:  # a baseline is trained alike
+        qwen3_vl.refuse_videos(config)
     if settings is None:
         if config.actor_rollout_ref.actor.policy_loss.loss_mode == POLICY_LOSS:
             raise UserError(
