@@ -32,7 +32,7 @@ from recipe.tw_grpo.toolbox.errors import UserError
 
 VISION_RATE, TEXT_RATE = 3e-3, 2e-3
 OBJECTS_COUNT = 6.0  # weight of a token that shows an object; nine in ten show none
-LESSONS_A_VIDEO = 16
+LESSONS_A_VIDEO = 8
 SECONDS_A_GRID = 2 * videos.WORLD_FRAMES * videos.SLOWER / videos.FPS / videos.PAPER_FRAMES
 _TEXTS, _HELD_OUT = 10**6, 2 * 10**6  # first numbers of the worlds of the tokenizer, and of the measurement
 _SOURCES = ("rehearsal/policy", "rehearsal/videos", "rehearsal/warm_start")
@@ -251,8 +251,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the policy; returns at once if it is there")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--worlds", type=int, default=160, help="videos to learn from")
-    parser.add_argument("--vision-steps", type=int, default=250)
-    parser.add_argument("--text-steps", type=int, default=400)
+    parser.add_argument("--vision-steps", type=int, default=200)
+    parser.add_argument("--text-steps", type=int, default=220)
     options = parser.parse_args(arguments)
     if options.seed < 0 or min(options.worlds, options.vision_steps, options.text_steps) < 32:
         raise UserError("--seed must be 0 or more; --worlds, --vision-steps and --text-steps 32 or more")
