@@ -46,7 +46,7 @@ export PATH=$VENV/bin:$PATH
 source recipe/cpu_platform/env.sh
 
 # Videos with questions, their parquet files, and the policy: made once for each state of their sources.
-KEY=$(cat examples/rehearsal/videos.py examples/tiny/{physics,world,render,toy_clevrer}.py data_prep/*.py | cksum)
+KEY=$(cat examples/rehearsal/videos.py examples/tiny/{physics,world,render,toy_clevrer}.py data_prep/{,*/}*.py | cksum)
 VIDEOS=$ASSETS/${KEY%% *}
 if [ "${DRY_RUN:-0}" = 0 ]; then
     if [ ! -f "$VIDEOS/clevrer/toy_clevrer.json" ]; then

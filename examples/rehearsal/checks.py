@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import torch
 
-from data_prep.videos import PAPER_FRAMES
+from data_prep.videos.sampling import PAPER_FRAMES
 from recipe.cpu_platform import choice, patches
 
 choice.prepare_environment()  # qwen-vl-utils reads its variable when it is imported
@@ -167,7 +167,7 @@ class Run:
             self.out / f"rollouts/{step}.jsonl",
             self.data,
             temperature=1.0,
-            settings={"alpha": 0.7},
+            tolerance=bounds.divergence,
         )
         error = max(group["D_relative_error"] for group in groups)
         most = max(group["D_max"] for group in groups)

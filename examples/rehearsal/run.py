@@ -50,7 +50,7 @@ def prepare(out: Path) -> None:
     if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"OUT={out} is no folder of a rehearsal: name another one")
     shutil.rmtree(out, ignore_errors=True)
-    (out / "metrics").mkdir(parents=True)
+    out.mkdir(parents=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,16 +70,15 @@ def main(arguments: list[str] | None = None) -> int:
     out = options.out.resolve()
     yours = options.overrides[1:] if options.overrides[:1] == ["--"] else options.overrides
     reasons = replacements(options.precision)
-    overrides = [*reasons, f"hydra.run.dir={out}/hydra", *yours]
+    overrides = [*reasons, *yours]
     environment = {
         "PYTHON": sys.executable,
         "MODEL_PATH": str(options.model),
         "TRAIN_FILE": str(options.train),
         "VAL_FILE": str(options.validation),
         "ADV_ESTIMATOR": options.estimator,
-        "OUTPUT_DIR": str(out),
+        "OUTPUT_DIR": str(out / "run"),
         "STEPS": str(options.steps),
-        "TENSORBOARD_DIR": str(out / "tensorboard"),
         checks.MARK: uuid.uuid4().hex,  # every process of the run inherits it
     }
     rehearsed = script_arguments(environment, overrides)
@@ -92,15 +91,15 @@ def main(arguments: list[str] | None = None) -> int:
     prepare(out)
     (out / RECORD).write_text(json.dumps({"estimator": options.estimator, "precision": options.precision}) + "\n")
     os.environ.update(environment)
-    run = checks.Run(out, options.model, options.train, options.estimator, options.precision)
+    run = checks.Run(out / "run", options.model, options.train, options.estimator, options.precision)
     verdicts: list[checks.Verdict] = []
-    for first in range(0, (options.resume + 1) * options.steps, options.steps):
-        last = options.steps if first == 0 else options.steps + 1
-        metrics = out / "metrics" / f"{first:03d}.jsonl"
-        os.environ |= {"STEPS": str(last), "VERL_FILE_LOGGER_PATH": str(metrics)}
+    for start in range(options.resume + 1):
+        first, last = (0, options.steps) if start == 0 else (options.steps, options.steps + 1)
+        metrics = out / "run" / "metrics" / f"{start:03d}.jsonl"
+        os.environ["STEPS"] = str(last)
         code = supervise(
             ["bash", str(SCRIPT), *overrides],
-            log=out / f"train.{first:03d}.log",
+            log=out / f"script.{start:03d}.log",
             metrics=metrics,
             steps=last,
             first=first,

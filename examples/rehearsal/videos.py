@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from data_prep.videos import PAPER_FRAMES, PAPER_PIXELS, TOKEN_PIXELS
+from data_prep.videos.sampling import PAPER_FRAMES, PAPER_PIXELS, TOKEN_PIXELS
 from examples.tiny.lessons import View
 from examples.tiny.physics import CELL, RADIUS, slower
 from examples.tiny.render import render_frames

@@ -35,6 +35,7 @@ OBJECTS_COUNT = 6.0  # weight of a token that shows an object; nine in ten show 
 LESSONS_A_VIDEO = 8
 SECONDS_A_GRID = 2 * videos.WORLD_FRAMES * videos.SLOWER / videos.FPS / videos.PAPER_FRAMES
 _TEXTS, _HELD_OUT = 10**6, 2 * 10**6  # first numbers of the worlds of the tokenizer, and of the measurement
+SILENT = 60.0  # nats below 0 of the logits of padded rows
 _SOURCES = ("rehearsal/policy", "rehearsal/videos", "rehearsal/warm_start")
 _SOURCES += tuple(f"tiny/{name}" for name in ("initialisation", "lessons", "physics", "policy", "render", "world"))
 
@@ -144,8 +145,8 @@ class Teacher:
         embeddings = embeddings.masked_scatter(mask[:, None].expand_as(embeddings), watched)
         return torch.tensor(ids), embeddings, positions[:, 0, places], torch.tensor(parts), torch.tensor(taught)
 
-    def logits(self, watched: torch.Tensor, lessons: Sequence[Lesson]) -> tuple[torch.Tensor, torch.Tensor]:
-        """For the n response tokens of lessons on one video: logits [n, V] and the tokens [n]."""
+    def states(self, watched: torch.Tensor, lessons: Sequence[Lesson]) -> tuple[torch.Tensor, torch.Tensor]:
+        """For the n response tokens of lessons on one video: the last hidden states [n, d] and the tokens [n]."""
         ids, embeddings, positions, parts, taught = self.row(watched, lessons)
         order = torch.arange(len(ids))
         sees = (order[:, None] >= order) & ((parts == 0) | (parts[:, None] == parts))
@@ -155,7 +156,26 @@ class Teacher:
             attention_mask={"full_attention": sees[None, None]},
             use_cache=False,
         ).last_hidden_state[0]
-        return self.model.lm_head(hidden[:-1][taught[1:]]), ids[1:][taught[1:]]
+        return hidden[:-1][taught[1:]], ids[1:][taught[1:]]
+
+    def logits(self, watched: torch.Tensor, lessons: Sequence[Lesson]) -> tuple[torch.Tensor, torch.Tensor]:
+        """For the n response tokens of lessons on one video: logits [n, V] and the tokens [n]."""
+        states, tokens = self.states(watched, lessons)
+        return self.model.lm_head(states), tokens
+
+    @torch.no_grad()
+    def silence_padding(self, views: Sequence[View], watched: torch.Tensor) -> None:
+        """Rows of the head beyond the tokenizer get probability 0, which a real model has learned.
+
+        vLLM bans these rows and the actor does not, so their probability would be a difference between the two.
+        """
+        rng = random.Random("padding")
+        states = torch.cat(
+            [self.states(watched[row], _lessons(views[row], rng))[0] for row in range(min(20, len(views)))]
+        )
+        # A direction on which all states have nearly the same positive component.
+        along = torch.linalg.lstsq(states, torch.ones(len(states), 1)).solution[:, 0]
+        self.model.lm_head.weight[len(self.tokenizer) :] = -SILENT * along
 
     def teach_texts(self, views: Sequence[View], watched: torch.Tensor, steps: int, batch: int = 2) -> float:
         """Supervised training on lessons, tower fixed; returns the mean loss a token of the last 20 steps."""
@@ -237,7 +257,9 @@ def build(out: Path, *, seed: int, worlds: int, vision_steps: int, text_steps: i
     teacher = Teacher(seed)
     views = [videos.view(seed * 10**5 + number) for number in range(worlds)]
     vision_error = teacher.teach_vision(views, vision_steps)
-    text_loss = teacher.teach_texts(views, teacher.watched(views), text_steps)
+    watched = teacher.watched(views)
+    text_loss = teacher.teach_texts(views, watched, text_steps)
+    teacher.silence_padding(views, watched)
     report = {"fingerprint": name, "seed": seed, "vision_error": vision_error, "text_loss": text_loss}
     report |= {"parameters": sum(p.numel() for p in teacher.model.parameters())}
     report |= teacher.measure([videos.view(_HELD_OUT + number) for number in range(20)])

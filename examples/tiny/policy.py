@@ -93,12 +93,12 @@ class PolicySize:
     vocabulary_multiple: int = 1
 
     def __post_init__(self) -> None:
-        if self.num_heads % self.num_key_value_heads:
-            raise ValueError(f"{self.num_heads} heads cannot share {self.num_key_value_heads} key-value heads equally")
         if self.hidden_size % (16 * self.num_heads):
             raise ValueError(
                 f"hidden_size must be a multiple of 16 * num_heads, got {self.hidden_size}, {self.num_heads}"
             )
+        if self.num_heads % self.num_key_value_heads:
+            raise ValueError(f"{self.num_heads} heads cannot share {self.num_key_value_heads} key-value heads equally")
 
 
 def build_tokenizer(corpus: Iterable[str], phrases: Iterable[str] = ()) -> PreTrainedTokenizerFast:

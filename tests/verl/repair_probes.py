@@ -54,12 +54,11 @@ def cases():
 
 def compare(folder, kind, text, videos, pictures):
     """Which sides agree with the rule, and what the temporal row of each side is."""
-    tokenizer = importlib.import_module("verl.utils.tokenizer.tokenizer")
-    processor = tokenizer.hf_processor(folder)
-    ids, verls = probe_model.positions_of_verl(tokenizer, processor, text, videos, pictures)
+    agent_loop = importlib.import_module("verl.experimental.agent_loop.agent_loop")
+    ids, verls = probe_model.positions_of_verl(agent_loop, folder, text, videos, pictures)
     same, vllms = probe_model.positions_of_vllm(folder, text, videos, pictures)
     assert ids.tolist() == same.tolist(), "the two sides have different prompts"
-    rule = probe_model.intended(processor, ids, text, videos, pictures)
+    rule = probe_model.intended(probe_model.processor(folder), ids, text, videos, pictures)
     return {"verl": verls.tolist() == rule.tolist(), "vllm": vllms.tolist() == rule.tolist(), "grids": rule[0].tolist()}
 
 

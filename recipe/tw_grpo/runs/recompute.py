@@ -165,8 +165,9 @@ def recompute(
     import verl  # noqa: F401  (loads verl's plugins: on a CPU machine transformers' video code needs ours)
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
+    # A checkpoint remembers the attention it was trained with, whose kernels this machine may not have.
     models = [
-        AutoModelForImageTextToText.from_pretrained(model_dir, dtype=dtype).eval()
+        AutoModelForImageTextToText.from_pretrained(model_dir, dtype=dtype, attn_implementation="sdpa").eval()
         for dtype in (torch.float64, torch.float32)
     ]
     processor = AutoProcessor.from_pretrained(model_dir)

@@ -108,21 +108,25 @@ def two_videos_and_a_picture() -> tuple[str, list[Video], list[Any]]:
 
 
 def positions_of_verl(
-    tokenizer: types.ModuleType, owner: Any, text: str, videos: list[Video] | None, images: list[Any] | None
+    agent_loop: types.ModuleType, folder: str, text: str, videos: list[Video] | None, images: list[Any] | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """([L] ids, [3, L] positions) by verl's agent loop.
+    """([L] ids, [3, L] positions) by verl's agent loop, with the processor that verl's model configuration makes.
 
     Args:
-        tokenizer: the module verl.utils.tokenizer.tokenizer.
-        owner: the processor that its `hf_processor` made.
+        agent_loop: the module verl.experimental.agent_loop.agent_loop.
     """
     import torch
-    from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
+    from verl.workers.config import HFModelConfig
 
-    inputs = tokenizer.build_multimodal_processor_inputs(owner, text=[text], images=images, videos=videos)
-    ids = inputs["input_ids"]
-    worker = types.SimpleNamespace(processor=owner)
-    positions = AgentLoopWorker._compute_position_ids(worker, ids, torch.ones_like(ids), dict(inputs))
+    owner = HFModelConfig(path=folder).processor
+    metadata = {"video_metadata": [about for _, about in videos], "do_sample_frames": False} if videos else {}
+    pixels = [frames for frames, _ in videos] if videos else None
+    ids = owner(text=[text], images=images, videos=pixels, return_tensors="pt", **metadata)["input_ids"]
+    worker_class = agent_loop.AgentLoopWorker
+    worker = types.SimpleNamespace(processor=owner, tokenizer=owner.tokenizer)
+    output = types.SimpleNamespace(multi_modal_data={"videos": videos, "images": images}, mm_processor_kwargs={})
+    inputs = worker_class._compute_multi_modal_inputs(worker, output, ids)
+    positions = worker_class._compute_position_ids(worker, ids, torch.ones_like(ids), inputs)
     return ids[0], positions[0, 1:]  # the first row counts tokens
 
 

@@ -155,58 +155,62 @@ def _grid(times: int, height: int, width: int, merge: int, step: float) -> torch
 # --- verl's side ----------------------------------------------------------------------------------------------------
 
 
+def _one_rule(agent_loop: ModuleType) -> None:
+    """verl's agent loop asks transformers for the positions and never says a video's rate.
+
+    transformers would cut the step to whole seconds and let the text go on at max(height, width) of the grid, which
+    lies inside a long video. The agent loop gets the rates of its videos, and this file's rule from its processor.
+    Training, validation and evaluation all pass here.
+    """
+    worker = agent_loop.AgentLoopWorker
+    compute_inputs, compute_positions = worker._compute_multi_modal_inputs, worker._compute_position_ids
+
+    @functools.wraps(compute_inputs)
+    def _compute_multi_modal_inputs(self, output, *args, **kwargs):
+        inputs = compute_inputs(self, output, *args, **kwargs)
+        videos = (getattr(output, "multi_modal_data", None) or {}).get("videos")
+        if videos and "second_per_grid_ts" in inputs and _follows(self.processor):
+            frames = self.processor.video_processor.temporal_patch_size
+            inputs["second_per_grid_ts"] = seconds_of_videos(list(videos), frames)
+        return inputs
+
+    @functools.wraps(compute_positions)
+    def _compute_position_ids(self, input_ids, attention_mask, multi_modal_inputs, *args, **kwargs):
+        processor = self.processor
+        if _follows(processor) and getattr(processor.get_rope_index, "func", None) is not position_ids:
+            processor.get_rope_index = functools.partial(position_ids, processor.config)
+            processor.get_rope_index_kwargs = _seconds_for_positions  # verl's own hook
+        return compute_positions(self, input_ids, attention_mask, multi_modal_inputs, *args, **kwargs)
+
+    worker._compute_multi_modal_inputs = _compute_multi_modal_inputs
+    worker._compute_position_ids = _compute_position_ids
+
+
+def _follows(processor: Any) -> bool:
+    """Is this the processor of a model of FAMILIES? verl keeps the model's configuration beside it."""
+    return getattr(getattr(processor, "config", None), "model_type", None) in FAMILIES
+
+
 def _seconds_for_positions(multi_modal_inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What verl's agent loop hands to `get_rope_index` beside the grids (its hook get_rope_index_kwargs)."""
     return {"second_per_grid_ts": multi_modal_inputs.get("second_per_grid_ts")}
 
 
-def _one_rule(tokenizer: ModuleType) -> None:
-    """verl binds transformers' `get_rope_index` to the processor and never gives it a video's rate.
-
-    transformers would cut the step to whole seconds and let the text go on at max(height, width) of the grid, which
-    lies inside a long video. The processor that verl makes gets this file's rule in its place, and the rates.
-    """
-    make, build = tokenizer.hf_processor, tokenizer.build_multimodal_processor_inputs
-
-    @functools.wraps(make)
-    def hf_processor(*args, **kwargs):
-        processor = make(*args, **kwargs)
-        config = getattr(processor, "config", None)
-        if getattr(config, "model_type", None) in FAMILIES:
-            processor.get_rope_index = functools.partial(position_ids, config)
-            processor.get_rope_index_kwargs = _seconds_for_positions
-        return processor
-
-    @functools.wraps(build)
-    def build_multimodal_processor_inputs(processor, *, videos=None, **kwargs):
-        videos = None if videos is None else list(videos)
-        inputs = build(processor, videos=videos, **kwargs)
-        model_type = getattr(getattr(processor, "config", None), "model_type", None)
-        if videos and model_type in FAMILIES and "second_per_grid_ts" in inputs:
-            frames = processor.video_processor.temporal_patch_size
-            inputs["second_per_grid_ts"] = seconds_of_videos(videos, frames)
-        return inputs
-
-    tokenizer.hf_processor = hf_processor
-    tokenizer.build_multimodal_processor_inputs = build_multimodal_processor_inputs
-
-
-def _rate_is_ignored(tokenizer: ModuleType) -> bool:
+def _rate_is_ignored(agent_loop: ModuleType) -> bool:
     """The positions of verl's agent loop are not those of the rule: two videos of two rates and a picture."""
     import tempfile
 
     from recipe.tw_grpo.integration.repairs import probe_model
 
     with tempfile.TemporaryDirectory() as folder:
-        processor = tokenizer.hf_processor(probe_model.write(folder))
+        path = probe_model.write(folder)
         case = probe_model.two_videos_and_a_picture()
-        ids, positions = probe_model.positions_of_verl(tokenizer, processor, *case)
-        return positions.tolist() != probe_model.intended(processor, ids, *case).tolist()
+        ids, positions = probe_model.positions_of_verl(agent_loop, path, *case)
+        return positions.tolist() != probe_model.intended(probe_model.processor(path), ids, *case).tolist()
 
 
 REPAIR = Repair(
     "time-positions",
-    "verl.utils.tokenizer.tokenizer",
+    "verl.experimental.agent_loop.agent_loop",
     "verl 0.9.1 experimental/agent_loop/agent_loop.py:932 gives get_rope_index no second_per_grid_ts; transformers "
     "5.9.0 models/qwen2_5_vl/modeling_qwen2_5_vl.py:1069 cuts it to whole seconds, :1077 goes on inside the video",
     _one_rule,
