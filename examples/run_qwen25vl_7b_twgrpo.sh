@@ -36,7 +36,7 @@ source "$HERE/find_python.sh"                       # PYTHON, and ATTENTION: wha
 if [ -z "$VAL_FILE" ]; then
     PARTS=("$OUTPUT_DIR.data/train.parquet" "$OUTPUT_DIR.data/validation.parquet")
     if [ "$DRY_RUN" = 0 ] || [ "$DRY_RUN" = 1 ]; then
-        "$PYTHON" -m data_prep.hold_out "$TRAIN_FILE" --questions "$HOLD_OUT" --train "${PARTS[0]}" \
+        "$PYTHON" -m data_prep.write.hold_out "$TRAIN_FILE" --questions "$HOLD_OUT" --train "${PARTS[0]}" \
             --validation "${PARTS[1]}" >&2
     fi
     TRAIN_FILE=${PARTS[0]} VAL_FILE=${PARTS[1]}

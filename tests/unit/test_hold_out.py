@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_prep.hold_out import held_out_rows, hold_out
+from data_prep.write.hold_out import held_out_rows, hold_out
 from recipe.tw_grpo.toolbox.errors import UserError
 
 VIDEOS = [f"video_{n // 3}.mp4" for n in range(90)]

@@ -42,6 +42,9 @@ READABLE = {
 EXCEPTIONS = {
     # transformers' video code needs the CPU platform's patch before it can be imported on a machine without a GPU
     ("examples.tiny.policy", "recipe.cpu_platform.patches"),
+    # the checks of a rehearsal decode its videos and load its policies as the run did
+    ("examples.rehearsal.checks", "recipe.cpu_platform.choice"),
+    ("examples.rehearsal.checks", "recipe.cpu_platform.patches"),
 }
 # Heavy modules: who may import them (a layer, or single modules), lazily or not.
 VERL = {"integration", "doctor", "cpu_platform", "examples", f"{PACKAGE}.plugin", f"{PACKAGE}.runs.recompute"}

@@ -84,6 +84,6 @@ def test_score_report_and_evaluate(installed, elsewhere):
     assert "--benchmark" in run(installed / "tw-grpo", "evaluate", "--help")
 
 
-@pytest.mark.parametrize("name", ["qai_nextgqa", "qai_star", "clevrer_counterfactual", "benchmarks", "inspect"])
+@pytest.mark.parametrize("name", ["qai_nextgqa", "qai_star", "clevrer_counterfactual", "benchmarks", "check"])
 def test_the_data_commands(installed, elsewhere, name):
     assert "usage: " in run(installed / "python", "-m", f"data_prep.{name}", "--help")

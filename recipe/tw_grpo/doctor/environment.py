@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 # What examples/run_qwen25vl_7b_twgrpo.sh reads; a test compares it with the script.
 VARIABLES = (
     *("MODEL_PATH", "TRAIN_FILE", "VAL_FILE", "ADV_ESTIMATOR", "ROW", "EXPERIMENT", "OUTPUT_DIR"),
-    *("NNODES", "GPUS_PER_NODE", "STEPS", "DRY_RUN"),
+    *("NNODES", "GPUS_PER_NODE", "STEPS", "DRY_RUN", "HOLD_OUT", "RESUME"),
 )
 # Versions the runs in docs/ were made with: (package, version); the first set has a GPU, the second is the CPU's.
 TESTED = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hold questions out of a training parquet for validation, by whole videos: `python -m data_prep.hold_out FILE …`.
+"""Hold questions out of a training parquet for validation, by whole videos: `python -m data_prep.write.hold_out FILE …`.
 
 A video is wholly on one side, because questions about one video answer each other. Which videos are held out depends
 on their names and the seed only, so that adding records later moves no video to the other side.
@@ -76,7 +76,12 @@ def hold_out(file: Path, train: Path, validation: Path, questions: int, seed: in
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = Parser(prog="python -m data_prep.hold_out", description=__doc__.split("\n\n")[0])
+    parser = Parser(
+        prog="python -m data_prep.write.hold_out",
+        description=__doc__.split("\n\n")[0],
+        epilog="example: python -m data_prep.write.hold_out data/clevrer_train.parquet --train data/train.parquet "
+        "--validation data/validation.parquet",
+    )
     add = parser.add_argument
     add("file", type=Path, help="parquet of data_prep")
     add("--train", type=Path, required=True, help="what stays, for training")
