@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hold questions out of a training parquet for validation, by whole videos: `python -m data_prep.write.hold_out FILE …`.
+"""Questions held out of a training parquet by whole videos: `python -m data_prep.write.hold_out FILE …`.
 
 A video is wholly on one side, because questions about one video answer each other. Which videos are held out depends
 on their names and the seed only, so that adding records later moves no video to the other side.

@@ -79,6 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
         "ADV_ESTIMATOR": options.estimator,
         "OUTPUT_DIR": str(out / "run"),
         "STEPS": str(options.steps),
+        "RESUME": "auto",
         checks.MARK: uuid.uuid4().hex,  # every process of the run inherits it
     }
     rehearsed = script_arguments(environment, overrides)
