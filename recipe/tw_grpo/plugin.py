@@ -144,6 +144,15 @@ def _report_failures(module: ModuleType) -> None:
     report_failures(module)
 
 
+@after_import("verl.trainer.ppo.v1.replay_buffer")
+def _keep_what_is_left(module: ModuleType) -> None:
+    if not repairs.guarded():
+        return
+    from recipe.tw_grpo.integration.failures import keep_what_is_left
+
+    keep_what_is_left(module)
+
+
 @after_import("verl.trainer.ppo.v1.agent_loop_tq")
 def _shorten_tracebacks(module: ModuleType) -> None:
     if not repairs.guarded():

@@ -3,7 +3,7 @@
 
 verl's agent loop drops a response whose video, prompt, request or reward raises, and tells nobody which record it was.
 `report_failures` makes the worker put a note into TransferQueue; the trainer's `FailureCount` reads the notes of a
-step. What becomes of the prompt is verl's: without any response it is replaced, else used at the size it has left.
+step. A prompt without any response is replaced by verl; one that lost some is used at the size it has left.
 """
 
 from __future__ import annotations
@@ -76,6 +76,24 @@ def report_failures(agent_loop: ModuleType) -> None:
 def shorten_tracebacks(agent_loop_tq: ModuleType) -> None:
     """For verl.trainer.ppo.v1.agent_loop_tq: one traceback for each kind of failure, where verl logs one a response."""
     agent_loop_tq.logger.addFilter(_FirstOfItsKind())
+
+
+def keep_what_is_left(replay_buffer: ModuleType) -> None:
+    """For verl.trainer.ppo.v1.replay_buffer: the asynchronous trainers use a group that lost some responses.
+
+    verl 0.9.1 throws such a group away there (replay_buffer.py:539) and uses it in the synchronous trainer.
+    """
+    synchronise = replay_buffer.ReplayBufferAsync._sync_metadata_from_transfer_queue
+
+    @functools.wraps(synchronise)
+    def _sync_metadata_from_transfer_queue(self):
+        synchronise(self)
+        for partition, keys in self.partitions.items():
+            left = self.failure_keys[partition] & {names.uid_of(key) for key in keys}
+            self.failure_keys[partition] -= left
+            self.finished_keys[partition] |= left
+
+    replay_buffer.ReplayBufferAsync._sync_metadata_from_transfer_queue = _sync_metadata_from_transfer_queue
 
 
 class _FirstOfItsKind(logging.Filter):
