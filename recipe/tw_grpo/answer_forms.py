@@ -22,8 +22,11 @@ _RANGE = re.compile(r"\b[A-Za-z][ \t]*(?:[-–—]|\.{2,})[ \t]*[A-Za-z]\b")  # 
 _LATIN_AND = re.compile(r"(?<=[A-Z).\]\"'*,])\s+(?:y|e|et|und)\s+(?=[(\"'*\[]{0,3}[A-Z]\b)")  # "A y C": no letter Y
 _ELISION = re.compile(r"\b[lL]['’](?=[^\W\d_]{2}|[A-Z]\b)")  # "l'option B", "l'A"
 _LATEX = re.compile(r"\\(?:boxed|text|textbf|textrm|mathrm|mathbf|bf|rm)\b")
+_FENCE = re.compile(r"```(?:json|text|plaintext|markdown)?")
 _STRAY_TAG = re.compile(r"</?\s*[A-Za-z]{2,10}\s*>|<\s*(?:/\s*)?(?:[A-Za-z]+\s*)?$")  # "C</option>", or cut: "C</answ"
-_NUMBERED = re.compile(r"^[ \t]*\d{1,2}[.)][ \t]+(?=[*_(\[\"']{0,4}[A-Za-z][.):、])", re.MULTILINE)  # "1. B. to eat"
+_NUMBERED = re.compile(  # "1. B. to eat", "2. C"
+    r"^[ \t]*\d{1,2}[.)][ \t]+(?=[*_(\[\"']{0,4}[A-Za-z](?:[.):、*_\"']|[ \t]*$))", re.MULTILINE
+)
 _KOREAN_END = re.compile(r"(?<=[A-Za-z)\]*\"'])\s?번?\s?(?:입니다|이다|이에요|예요|임)(?![\uac00-\ud7af])")
 
 
@@ -54,7 +57,9 @@ def read_whole(answer: str, options: Options, tagged: bool = False) -> tuple[fro
         return None, ""
     if _CLEAN.fullmatch(answer):  # what every prompt asks for
         return _clean(answer, options), answer
-    if answer[0] in '["{':
+    if "```" in answer:
+        answer = _FENCE.sub("", answer).strip()
+    if answer and answer[0] in '["{':
         answer = _from_json(answer)
     answer = _KOREAN_END.sub(" ", _ELISION.sub("", _LATIN_AND.sub(" and ", _LATEX.sub("", answer))))
     answer = _NUMBERED.sub("- ", answer)
@@ -103,6 +108,8 @@ def read_line(line: str, options: Options) -> frozenset[str] | None:
     line = line.strip()
     if not line or len(line) > LONGEST_PART:
         return None
+    if _CLEAN.fullmatch(line):
+        return _clean(line, options)
     part = Part(line, options)
     letters = _items_only(part)
     return part.line() if letters is None else letters
@@ -165,7 +172,7 @@ def letter_list(answer: str, n_options: int) -> frozenset[str] | None:
         elif _is_run(word, n_options):
             letters.update(word)
         else:
-            return NOTHING if hedges and letters else None
+            return None
     if hedges or _RANGE.search(answer):
         return NOTHING  # nobody can tell
     return frozenset(letters) or None

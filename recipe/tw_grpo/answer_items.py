@@ -95,7 +95,7 @@ class Part:
             words = options.words[option]
             if tuple(self.lower[index : index + len(words)]) != words:
                 continue
-            size = (len(words), self._exact_length(option, index, len(words)))
+            size = (len(words), self._exact_length(option, index))
             if size[1] < 0:
                 continue
             if size > best:
@@ -104,24 +104,25 @@ class Part:
                 meant.append(option)
         return best[0], meant
 
-    def _exact_length(self, option: int, index: int, words: int) -> int:
+    def _exact_length(self, option: int, index: int) -> int:
         """Characters of an option that is told from another by its symbols; 0 if words suffice, -1 if it differs."""
         exact = self.options.exact[option]
         if exact is None:
             return 0
         text, starts = self._exact
-        lead = re.search(r"[^\W_]", exact)
-        start = starts[index] - (lead.start() if lead else 0)
+        lead = WORD.search(exact).start()
+        start = starts[index] - lead
         if start < 0 or not text.startswith(exact, start):
             return -1
-        if (
-            start
-            and text[start - 1] in "-+±~¬"
-            and exact[0] not in "-+±~¬"
-            and not self.text[self.words[index][1] - 1].isspace()
-        ):
+        signed = not lead and start > 0 and text[start - 1 : start] in ("-", "+", "±", "¬")
+        if signed and not self.text[self.words[index][1] - 1].isspace():
             return -1
         return len(exact)
+
+    def _spelled(self, option: int) -> bool:
+        """Whether an option of a one-letter word is more than that letter, "C#", and so was compared as it is."""
+        exact = self.options.exact[option]
+        return exact is not None and len(exact.strip("()[].,:;")) > 1
 
     def run(self, index: int) -> _Run:
         """Items from a word on, until something is none."""
@@ -213,11 +214,12 @@ class Part:
         own_item = _Item(letter, "own", start, self.words[index + behind_size][2]) if is_own else None
         if own_item and delimited:
             return own_item, index + 1 + behind_size, behind_size, [LETTERS.find(letter)]
-        if len(meant) == 1 and (size > 1 or not own):
+        if len(meant) == 1 and (size > 1 or not own or self._spelled(meant[0])):
             return self._text(index, size, meant)
-        if own_item and word.isupper() and between.isspace():
+        next_letter = behind_size == 1 and options.is_letter(self.words[index + 1][0].upper())
+        if own_item and word.isupper() and between.isspace() and not next_letter:
             return own_item, index + 1 + behind_size, behind_size, [LETTERS.find(letter)]
-        if delimited and behind and not (behind_size == 1 and options.is_letter(self.words[index + 1][0].upper())):
+        if delimited and behind and not (next_letter and not self._spelled(behind[0])):
             run.nothing = True  # the letter of one option with the text of another
             return None, index, 0, []
         closed = bool(between) and between[0] in ").]:、"
@@ -279,13 +281,18 @@ class Part:
         return frozenset(letters) or None
 
     def _next_lettered(self, index: int) -> int:
-        """Index of the next capital with a delimiter, " C. …" or ", (C) …"; the number of words if there is none."""
+        """Index of the next capital with a delimiter, " C. …" or ", (C) …"; the number of words if there is none.
+
+        The last letter of a sentence ("the others are A and C.") begins nothing.
+        """
         for i in range(index, len(self.words)):
             word, start, end = self.words[i]
-            if len(word) == 1 and word in LETTERS and start and self.text[start - 1] in " \t\n,;(*\"'":
+            if len(word) == 1 and word in LETTERS and self.text[start - 1] in " \t\n,;(*\"'":
                 delimiter, behind = self.text[end : end + 1], self.text[end + 1 : end + 2]
-                if delimiter in (")", "、") or (delimiter in (".", ":") and (behind.isspace() or not behind)):
-                    return i
+                if delimiter in (")", "、") or (delimiter in (".", ":") and behind.isspace()):
+                    joined = self.lower[i - 1] in AND and len(self.words[i - 2][0]) == 1 if i > 1 else False
+                    if delimiter != "." or (i + 1 < len(self.words) and not joined):
+                        return i
         return len(self.words)
 
     def _judge(self, last: _Item, following: int) -> bool | None:

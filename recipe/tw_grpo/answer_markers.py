@@ -8,7 +8,7 @@ is read elsewhere (`answer_forms.py`); a marker in a sentence about other, wrong
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 LONGEST_PART = 4096  # characters; whatever is longer is an essay, not an answer
 _MOST_MARKERS = 16  # looked behind, from the end; a response that answers more often has not answered
@@ -52,13 +52,24 @@ _ABOUT_OTHERS_CJK = re.compile(
 )
 
 
-def marked_parts(text: str) -> Iterator[tuple[str, bool]]:
+def has_marker(text: str) -> bool:
+    """Whether a text, of an option for example, has a marker in itself."""
+    return _MARKER.search(text) is not None
+
+
+def marked_parts(text: str, quotable: Sequence[str] = ()) -> Iterator[tuple[str, bool]]:
     r"""What stands behind each marker and in each `\boxed{…}`, the last one first, up to where the next one begins.
+
+    Args:
+        text: the response, or the part of it that matters.
+        quotable: texts of options that have markers in themselves; where they stand these are none.
 
     Yields:
         The part, and whether a part that names every option says nothing: "Options: A. …, B. …" repeats the question.
     """
     matches = list(_MARKER.finditer(text))
+    if quotable and matches:
+        matches = _outside(matches, re.compile("|".join(map(re.escape, quotable)), re.IGNORECASE).finditer(text))
     boxes = _boxes(text)
     following, parts = len(text), 0
     while (matches or boxes) and parts < _MOST_MARKERS:
@@ -72,6 +83,18 @@ def marked_parts(text: str) -> Iterator[tuple[str, bool]]:
                 continue
             yield text[match.end() : min(following, match.end() + LONGEST_PART)], _lists(match, text)
         following, parts = start, parts + 1
+
+
+def _outside(matches: list[re.Match[str]], quotes: Iterable[re.Match[str]]) -> list[re.Match[str]]:
+    """The markers that do not lie within a quote; both in their order."""
+    spans = [quote.span() for quote in quotes]
+    kept, index = [], 0
+    for match in matches:
+        while index < len(spans) and spans[index][1] <= match.start():
+            index += 1
+        if index == len(spans) or not spans[index][0] <= match.start() < spans[index][1]:
+            kept.append(match)
+    return kept
 
 
 def _lists(match: re.Match[str], text: str) -> bool:

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from recipe.tw_grpo.answer_markers import LONGEST_PART
+from recipe.tw_grpo.answer_markers import LONGEST_PART, has_marker
 from recipe.tw_grpo.toolbox.letters import LETTERS
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
@@ -35,10 +35,12 @@ DOUBT = OR | frozenset(
 )
 JUDGED = frozenset("wrong incorrect maybe perhaps unsure uncertain falsch incorrecta incorrecto faux fausse".split())
 OTHERS = frozenset("other others rest remaining all andere anderen otras otros autres".split())
-THIS = frozenset("it this that which these those they he she is are was were".split())
-PUNCTUATION = frozenset(",;:.()[]{}*\"'`&+-!<>_$\\、。·•«»“”‘’「」„=—–")
+THIS = frozenset("it this that which these those is are was were".split())
+PUNCTUATION = frozenset(",;:.()[]{}*\"'`&+-!<>_$\\、。·•«»“”‘’「」„【】《》=—–")
 DELIMITERS = frozenset(".):、]-–—")
-AROUND = frozenset("\"'*_`“”‘’«»「」„()[]{}$\\ \t\n\r")  # may stand between a letter, its delimiter and its text
+AROUND = frozenset(
+    "\"'*_`“”‘’«»「」„【】《》()[]{}$\\ \t\n\r"
+)  # may stand between a letter, its delimiter and its text
 BEHIND = frozenset("([{-–—:")  # between a text and the letter behind it
 _DASHES = str.maketrans("−‒‐‑", "----")
 
@@ -64,9 +66,10 @@ class Options:
 
     texts: tuple[str, ...]
     words: tuple[tuple[str, ...], ...]  # in lower case
-    exact: tuple[str | None, ...]  # what must stand there as it is where words do not tell options apart; else None
+    exact: tuple[str | None, ...]  # what must stand there as it is where its words could mean something else
     case: bool  # whether `exact` has its case
     starts: dict[str, tuple[int, ...]]  # options by their first word
+    markers: tuple[str, ...]  # texts in which there is a marker, "the answer is yes", the longest first
     edges: tuple[tuple[frozenset[str], frozenset[str]], ...]  # symbols before the first and behind the last word
 
     def __len__(self) -> int:
@@ -85,7 +88,10 @@ def options_of(texts: tuple[str, ...]) -> Options:
     spellings: dict[tuple[str, ...], set[str]] = {}
     for text, own_words in zip(plain, words, strict=True):
         spellings.setdefault(own_words, set()).add(text)
-    alike = [len(spellings[own_words]) > 1 for own_words in words]
+    alike = [
+        len(spellings[own_words]) > 1 or _is_letters(text, own_words, len(plain))
+        for text, own_words in zip(plain, words, strict=True)
+    ]
     short = [squeezed(text, case=False).rstrip(".,;") for text in plain]
     case = any(like and short.count(text) > 1 for like, text in zip(alike, short, strict=True))
     if case:
@@ -95,7 +101,14 @@ def options_of(texts: tuple[str, ...]) -> Options:
     for index, own_words in enumerate(words):
         if own_words:
             starts[own_words[0]] = (*starts.get(own_words[0], ()), index)
-    return Options(tuple(plain), tuple(words), exact, case, starts, tuple(map(_edges, plain)))
+    markers = tuple(sorted(filter(has_marker, plain), key=len, reverse=True))
+    return Options(tuple(plain), tuple(words), exact, case, starts, markers, tuple(map(_edges, plain)))
+
+
+def _is_letters(text: str, words: tuple[str, ...], number: int) -> bool:
+    """Whether the words of a text are letters of the question, "(a)(b)(c)" or "C#", which without symbols they mean."""
+    letters = bool(words) and all(len(word) == 1 and 0 <= LETTERS.find(word.upper()) < number for word in words)
+    return letters and len("".join(text.split()).strip("()[].,:;\"'")) > 1
 
 
 def _edges(text: str) -> tuple[frozenset[str], frozenset[str]]:

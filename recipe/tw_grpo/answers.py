@@ -30,7 +30,7 @@ from recipe.tw_grpo.toolbox.letters import LETTERS
 
 __all__ = ["WITHOUT_OPTIONS", "parse_answer", "parse_truth", "strict_pieces"]
 
-_LONGEST_TAIL = 1 << 16  # characters an answer without tags is looked for in, from the end; 4,096 tokens are fewer
+_LONGEST_TAIL = 1 << 15  # characters an answer without tags is looked for in, from the end; 4,096 tokens are fewer
 _MOST_TAGS = 64  # empty answers skipped, from the end, in search of one that is not
 _MOST_LINES = 32  # lines at the end of a response that together may be its answer
 # The public code's pattern; it has no bound, but more letters than that would only cost time.
@@ -169,7 +169,7 @@ def _read_tagged(content: str, options: Options) -> frozenset[str]:
 
 def _marked(text: str, options: Options) -> frozenset[str] | None:
     """Letters behind the last marker, or in the last box, that gives any."""
-    for part, lists in marked_parts(text):
+    for part, lists in marked_parts(text, options.markers):
         letters = read_answer(part[:LONGEST_PART], options)
         if letters and not (lists and len(letters) == (len(options) or max(3, len(letters)))):
             return letters
@@ -205,6 +205,8 @@ def _last_lines(text: str, options: Options) -> frozenset[str] | None:
             break
         if found is not None:
             if not found:
+                if letter_list(line, len(options)) is None:
+                    break  # what is wrong with another option
                 return letters or NOTHING
             letters = (letters or NOTHING) | found
             bare = bare and letter_list(line, len(options)) is not None

@@ -60,6 +60,20 @@ HOSTILE = {
     "dotted capitals and tags": ("", "İ<answer>"),
     "look-alikes": ("", "А, "),
     "or": ("", "A or "),
+    "markers in Chinese": ("", "答案是A，"),
+    "markers in Korean": ("", "정답은 "),
+    "markers of lists": ("", "options: A. "),
+    "markers about others": ("", "if the answer is A "),
+    "headings": ("", "# Answer\n"),
+    "boxes within boxes": ("", "\\boxed{\\boxed{A}"),
+    "lines of letters": ("", "A. \n"),
+    "letters that run into words": ("<answer>", "A b "),
+    "lines with texts": ("", "- D. Nothing happens\n"),
+    "numbers": ("<answer>", "1.1"),
+    "a long number and a letter": ("<answer>", "1" * 4000 + "a"),
+    "JSON lists": ("<answer>", "["),
+    "quotes": ("", '"A. '),
+    "elisions": ("<answer>", "l'"),
 }
 
 
