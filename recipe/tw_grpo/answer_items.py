@@ -41,8 +41,8 @@ _OR_LETTER = re.compile(r"\b(?:or|oder|ou|o)\s+\(?[A-Z]\b|[或]\s*[A-Z]")
 class _Item:
     letter: str
     kind: str  # "own": letter and its text; "text": text alone; "lettered": letter and delimiter; "bare": letter alone
-    start: int
-    end: int
+    following: int  # index of the word behind it
+    end: int  # where its last word, or the delimiter of its letter, ends
 
 
 @dataclass
@@ -133,7 +133,7 @@ class Part:
         while index < len(self.words):
             gap = self.gap(index, position)
             word, start, end = self.words[index]
-            item, following, size, meant = self._item(index, gap, run)
+            item, meant = self._item(index, gap, run)
             heads = frozenset().union(*(options.edges[option][0] for option in meant))
             if "/" in gap or "|" in gap:
                 symbols = set(gap) - tail - heads
@@ -159,7 +159,7 @@ class Part:
                 return run
             run.items.append(item)
             tail = options.edges[meant[0]][1] if meant else frozenset()
-            position, index = self.words[following - 1][2], following
+            position, index = self.words[item.following - 1][2], item.following
         rest = self.gap(index, position)
         run.stop = index
         run.whole = index == len(self.words) and all(c in PUNCTUATION or c.isspace() or c in tail for c in rest)
@@ -170,27 +170,23 @@ class Part:
 
     def _take_back(self, run: _Run) -> None:
         """A letter that runs into a sentence is a word of it: "A man walks", "I think"."""
-        while (
-            run.items
-            and run.items[-1].kind == "bare"
-            and self.text[run.items[-1].end : run.items[-1].end + 1] in (" ", "\t")
-        ):
-            following = next((i for i, word in enumerate(self.words) if word[1] >= run.items[-1].end), len(self.words))
-            if following < len(self.words) and not self.gap(following, run.items[-1].end).strip():
+        last = run.items[-1] if run.items else None
+        if last and last.kind == "bare" and last.following < len(self.words):
+            if self.gap(last.following, last.end).isspace() and "\n" not in self.gap(last.following, last.end):
                 run.items.pop()
-                run.stop = following - 1
-            else:
-                break
+                run.stop = last.following - 1
 
     def _judge_mixture(self, run: _Run) -> None:
         """Texts without letters beside letters of other options: nobody can tell which of them is the answer."""
-        texts = {item.letter for item in run.items if item.kind == "text" and len(self.text[item.start : item.end]) > 1}
+        texts = {
+            item.letter for item in run.items if item.kind == "text" and len(self.words[item.following - 1][0]) > 1
+        }
         letters = {item.letter for item in run.items if item.kind in ("bare", "lettered")}
         if texts and letters - texts - {item.letter for item in run.items if item.kind == "own"}:
             run.nothing = True
 
-    def _item(self, index: int, gap: str, run: _Run) -> tuple[_Item | None, int, int, list[int]]:
-        """The item at a word, the word behind it, and the options whose text it holds."""
+    def _item(self, index: int, gap: str, run: _Run) -> tuple[_Item | None, list[int]]:
+        """The item at a word, None if it is none, and the options whose text stands there."""
         options = self.options
         word, start, end = self.words[index]
         letter = word.upper() if len(word) == 1 and word.upper() in LETTERS else ""
@@ -201,45 +197,45 @@ class Part:
             behind = self._letter_behind(index + size, meant) if meant else None
             if behind:
                 return behind
-            return None, index, size, meant
+            return None, meant
         last = run.items[-1] if run.items else None
         if last and last.kind == "text" and last.letter == letter and not BEHIND.isdisjoint(gap):
             last.kind = "own"
-            return _Item(letter, "own", start, self._closed(end)), index + 1, 0, []
+            return _Item(letter, "own", index + 1, self._closed(end)), []
         between = self.gap(index + 1, end)
         delimited = _is_delimiter(between)
         own = options.is_letter(letter)
         behind_size, behind = self.longest(index + 1)
         is_own = own and LETTERS.find(letter) in behind
-        own_item = _Item(letter, "own", start, self.words[index + behind_size][2]) if is_own else None
+        own_item = _Item(letter, "own", index + 1 + behind_size, self.words[index + behind_size][2]) if is_own else None
         if own_item and delimited:
-            return own_item, index + 1 + behind_size, behind_size, [LETTERS.find(letter)]
+            return own_item, [LETTERS.find(letter)]
         if len(meant) == 1 and (size > 1 or not own or self._spelled(meant[0])):
             return self._text(index, size, meant)
         next_letter = behind_size == 1 and options.is_letter(self.words[index + 1][0].upper())
         if own_item and word.isupper() and between.isspace() and not next_letter:
-            return own_item, index + 1 + behind_size, behind_size, [LETTERS.find(letter)]
+            return own_item, [LETTERS.find(letter)]
         if delimited and behind and not (next_letter and not self._spelled(behind[0])):
             run.nothing = True  # the letter of one option with the text of another
-            return None, index, 0, []
+            return None, []
         closed = bool(between) and between[0] in ").]:、"
         if word.isupper() or closed:
             kind = "lettered" if delimited or closed else "bare"
-            return _Item(letter, kind, start, self._closed(end) if closed else end), index + 1, 0, []
-        return None, index, 0, []
+            return _Item(letter, kind, index + 1, self._closed(end) if closed else end), []
+        return None, []
 
-    def _text(self, index: int, size: int, meant: list[int]) -> tuple[_Item, int, int, list[int]]:
-        item = _Item(LETTERS[meant[0]], "text", self.words[index][1], self.words[index + size - 1][2])
-        return item, index + size, size, meant
+    def _text(self, index: int, size: int, meant: list[int]) -> tuple[_Item, list[int]]:
+        item = _Item(LETTERS[meant[0]], "text", index + size, self.words[index + size - 1][2])
+        return item, meant
 
-    def _letter_behind(self, index: int, meant: list[int]) -> tuple[_Item, int, int, list[int]] | None:
+    def _letter_behind(self, index: int, meant: list[int]) -> tuple[_Item, list[int]] | None:
         """Of several options with one text the one whose letter stands behind it in brackets."""
         if index >= len(self.words):
             return None
         word, start, end = self.words[index]
         option = LETTERS.find(word.upper()) if len(word) == 1 else -1
         if option in meant and self.text[start - 1] in "([{":
-            return _Item(LETTERS[option], "own", start, self._closed(end)), index + 1, 0, []
+            return _Item(LETTERS[option], "own", index + 1, self._closed(end)), []
         return None
 
     def _closed(self, end: int) -> int:
@@ -303,7 +299,7 @@ class Part:
         words = [word.lower() for word in WORD.findall(rest)]
         if last.kind == "bare":
             return None
-        if last.kind == "text" and not _SENTENCE_END.search(self.gap(self._word_behind(last.end), last.end)):
+        if last.kind == "text" and not _SENTENCE_END.search(self.gap(last.following, last.end)):
             return None
         if last.kind == "lettered":
             behind = self.text[last.end : last.end + 1]
@@ -319,9 +315,6 @@ class Part:
             if _takes_back(sentence, attached):
                 return False
         return True
-
-    def _word_behind(self, position: int) -> int:
-        return next((i for i, word in enumerate(self.words) if word[1] >= position), len(self.words))
 
 
 def _takes_back(sentence: str, attached: bool) -> bool:

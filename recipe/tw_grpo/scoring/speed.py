@@ -67,13 +67,16 @@ HOSTILE = {
     "headings": ("", "# Answer\n"),
     "boxes within boxes": ("", "\\boxed{\\boxed{A}"),
     "lines of letters": ("", "A. \n"),
-    "letters that run into words": ("<answer>", "A b "),
-    "lines with texts": ("", "- D. Nothing happens\n"),
-    "numbers": ("<answer>", "1.1"),
-    "a long number and a letter": ("<answer>", "1" * 4000 + "a"),
-    "JSON lists": ("<answer>", "["),
+    "letters that run into words": ("", "A b "),
+    "letters that run into a word": ("", "A " * 1990 + "word "),
+    "letters and a text": ("", "A. Nothing "),
+    "a text and half of it": ("", "Nothing happens. Nothing "),
+    "lines of texts": ("", "- D. Nothing happens\n"),
+    "numbers": ("", "1.1"),
+    "a long number and a letter": ("", "1" * 4000 + "a"),
+    "JSON lists": ("", "["),
     "quotes": ("", '"A. '),
-    "elisions": ("<answer>", "l'"),
+    "elisions": ("", "l'"),
 }
 
 
