@@ -110,7 +110,7 @@ def read_line(line: str, options: Options) -> frozenset[str] | None:
         return None
     if _CLEAN.fullmatch(line):
         return _clean(line, options)
-    part = Part(line, options)
+    part = Part(_from_json(line) if line[0] in '["' else line, options)
     letters = _items_only(part)
     return part.line() if letters is None else letters
 
