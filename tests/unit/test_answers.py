@@ -88,6 +88,13 @@ def test_a_hostile_megabyte_costs_milliseconds(name, tagged):
             assert speed.seconds(lambda text=text, rule=rule: parse_answer(text, OPTIONS, rule=rule)) < LIMIT, rule
 
 
+@pytest.mark.parametrize("name", speed.HOSTILE)
+def test_a_hostile_answer_as_long_as_is_read_costs_milliseconds(name):
+    """Longer ones in tags are no answers and not read, so they say nothing about how these are."""
+    text = speed.hostile(name, 4000, tagged=True)
+    assert speed.seconds(lambda: parse_answer(text, OPTIONS)) < LIMIT
+
+
 def test_a_megabyte_of_different_pieces():
     text = speed.different_pieces()
     assert len(text) > 900_000

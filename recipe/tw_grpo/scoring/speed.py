@@ -60,6 +60,23 @@ HOSTILE = {
     "dotted capitals and tags": ("", "İ<answer>"),
     "look-alikes": ("", "А, "),
     "or": ("", "A or "),
+    "markers in Chinese": ("", "答案是A，"),
+    "markers in Korean": ("", "정답은 "),
+    "markers of lists": ("", "options: A. "),
+    "markers about others": ("", "if the answer is A "),
+    "headings": ("", "# Answer\n"),
+    "boxes within boxes": ("", "\\boxed{\\boxed{A}"),
+    "lines of letters": ("", "A. \n"),
+    "letters that run into words": ("", "A b "),
+    "letters that run into a word": ("", "A " * 1990 + "word "),
+    "letters and a text": ("", "A. Nothing "),
+    "a text and half of it": ("", "Nothing happens. Nothing "),
+    "lines of texts": ("", "- D. Nothing happens\n"),
+    "numbers": ("", "1.1"),
+    "a long number and a letter": ("", "1" * 4000 + "a"),
+    "JSON lists": ("", "["),
+    "quotes": ("", '"A. '),
+    "elisions": ("", "l'"),
 }
 
 
