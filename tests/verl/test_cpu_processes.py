@@ -105,7 +105,7 @@ print("RESULT", json.dumps(found))
 )
 def test_overrides_compose_in_verls_own_configuration(files, expected):
     lines = [line for file in files for line in (ROOT / f"recipe/cpu_platform/{file}.args").read_text().splitlines()]
-    overrides = [line for line in lines if line and not line.startswith("#")]
+    overrides = [line for line in lines if line and not line.startswith("#")] + ["actor_rollout_ref.rollout.name=vllm"]
     done = subprocess.run(
         [sys.executable, "-c", OVERRIDES, *overrides], env=CPU, cwd=ROOT, capture_output=True, text=True, timeout=300
     )
