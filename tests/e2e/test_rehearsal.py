@@ -39,7 +39,7 @@ DEVICE = {
 FLASH_ATTENTION = {"actor_rollout_ref.model.override_config.attn_implementation"}
 MODEL = {"actor_rollout_ref.model.path", "data.train_files", "data.val_files"}
 STEPS = {"trainer.total_training_steps", "trainer.save_freq", "trainer.test_freq"}
-FOLDERS = {"trainer.default_local_dir", "trainer.rollout_data_dir", "hydra.run.dir"}
+FOLDERS = {"trainer.default_local_dir", "trainer.rollout_data_dir"}
 PRECISION = {
     "actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype",
     "actor_rollout_ref.actor.fsdp_config.mixed_precision.reduce_dtype",
@@ -108,18 +108,17 @@ def test_what_cannot_be_rehearsed_is_refused_in_one_line(name, value, says):
 
 
 def test_the_script_runs_with_the_small_model(tmp_path):
-    """Two steps in fp32, where a difference between sampler and actor cannot hide in rounding."""
+    """One step in fp32, where a difference between sampler and actor cannot hide in rounding."""
     done = subprocess.run(
         ["bash", "examples/rehearse_cpu.sh"],
         cwd=ROOT,
-        env=os.environ | {"OUT": str(tmp_path / "run"), "STEPS": "2", "RESUME": "0", "PRECISION": "fp32"},
+        env=os.environ | {"OUT": str(tmp_path / "run"), "STEPS": "1", "RESUME": "0", "PRECISION": "fp32"},
         capture_output=True,
         text=True,
         timeout=1500,
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith(("ok  ", "FAIL"))]
     assert done.returncode == 0, "\n".join(lines) + done.stderr[-3000:]
-    for step in (1, 2):
-        about = {line.partition(f"step {step}: ")[2].partition(":")[0] for line in lines}
-        assert about >= {"sampler and actor agree", "sixteen frames", "responses end by themselves", "a live group"}
-        assert about >= {"a gradient", "trained parameters change", "frozen parameters do not", "D_t is Eq. 4's"}
+    about = {line.partition("step 1: ")[2].partition(":")[0] for line in lines}
+    assert about >= {"sampler and actor agree", "sixteen frames", "responses end by themselves", "a live group"}
+    assert about >= {"a gradient", "trained parameters change", "frozen parameters do not", "D_t is Eq. 4's"}

@@ -162,6 +162,6 @@ def test_the_table_is_as_long_as_promised():
 
 
 def test_three_mistakes_are_three_lines(composed):
-    wrong = [R + "temperature=0", T + "resume_mode=auot", R + "max_model_len=100"]
+    wrong = [R + "n=1", T + "resume_mode=auot", R + "max_model_len=100"]
     lines = check.setting_problems(changed(composed({}), wrong))
-    assert [line.partition("=")[0] for line in lines] == [R + "max_model_len", R + "temperature", T + "resume_mode"]
+    assert [line.partition("=")[0] for line in lines] == [R + "n", R + "max_model_len", T + "resume_mode"]

@@ -91,8 +91,8 @@ def test_the_language_models_engine_is_ours_and_the_critics_is_verls(registered)
 
 def test_every_trainer_mode_is_a_subclass_of_verls(registered):
     for mode, bases in registered["trainers"].items():
-        assert bases[0] == f"TWGRPO{bases[2]}" and bases[1] == "TokenWeightsMixin", (mode, bases)
-        assert "PPOTrainer" in bases[3:]
+        assert bases[0] == f"TWGRPO{bases[3]}" and bases[1:3] == ["TokenWeightsMixin", "GuardMixin"], (mode, bases)
+        assert "PPOTrainer" in bases[4:]
     assert len({bases[0] for bases in registered["trainers"].values()}) == 3
 
 
