@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from examples.tiny.seeds import response_seed
-from recipe.tw_grpo.runs.folder import prepare, reward_settings
+from recipe.tw_grpo.runs.folder import differences, identity_of, prepare, reward_settings
 from recipe.tw_grpo.toolbox.errors import UserError
 
 IDENTITY = {"estimator": "tw_grpo", "seed": 1, "command": "x"}
@@ -69,6 +69,72 @@ def test_resume_always_needs_something_to_resume(tmp_path):
     make_run(tmp_path / "run", IDENTITY | {"seed": 2}, 4)
     with pytest.raises(UserError, match="other settings"):
         prepare(tmp_path / "run", IDENTITY, 10, "always")
+
+
+# --- runs of days: another run is refused, not moved aside
+
+
+def test_a_run_with_other_settings_is_refused_with_what_differs(tmp_path):
+    make_run(tmp_path / "run", {"settings": {"algorithm.tw_grpo.alpha": 0.7}, "repairs": ["a"]}, 4)
+    now = {"settings": {"algorithm.tw_grpo.alpha": 0.3}, "repairs": ["a"]}
+    with pytest.raises(UserError, match="algorithm.tw_grpo.alpha was 0.7, is 0.3.*RESUME=never"):
+        prepare(tmp_path / "run", now, 10, "auto", "refuse")
+    assert json.loads((tmp_path / "run/run.json").read_text())["identity"]["settings"]["algorithm.tw_grpo.alpha"] == 0.7
+    assert prepare(tmp_path / "run", now, 10, "never", "refuse") == 0 and (tmp_path / "run.1/run.json").exists()
+
+
+def test_a_finished_run_is_said_to_be_finished(tmp_path):
+    make_run(tmp_path / "run", done=10)
+    assert prepare(tmp_path / "run", IDENTITY, 10, "auto", "refuse") == 10
+    assert prepare(tmp_path / "run", IDENTITY, 12, "auto", "refuse") == 10  # more steps: it goes on
+    assert (tmp_path / "run/run.json").exists()
+
+
+def composed(folder, lr=1e-6, steps=500, scheduler="constant", alpha=0.7, save=100, rows=b"rows"):
+    data = folder / "train.parquet"
+    data.write_bytes(rows)
+    (folder / "config.yaml").write_text(
+        f"""
+algorithm: {{tw_grpo: {{alpha: {alpha}}}}}
+data: {{train_files: {data}, val_files: [{data}]}}
+actor_rollout_ref: {{actor: {{optim: {{lr: {lr}, lr_scheduler_type: {scheduler}}}}}}}
+trainer: {{total_training_steps: {steps}, save_freq: {save}, logger: [console], default_local_dir: x}}
+"""
+    )
+    return identity_of(folder / "config.yaml")
+
+
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        ({}, []),
+        ({"save": 7}, []),
+        ({"steps": 800}, []),
+        ({"alpha": 0.3}, ["algorithm.tw_grpo.alpha was 0.7, is 0.3"]),
+        ({"rows": b"other rows"}, ["train.parquet was", "train.parquet was"][:1]),
+    ],
+)
+def test_what_makes_two_runs_the_same(tmp_path, change, named):
+    lines = differences(composed(tmp_path), composed(tmp_path, **change))
+    assert len(lines) == len(named) and all(part in line for part, line in zip(named, lines, strict=True)), lines
+
+
+def test_the_number_of_steps_counts_where_the_learning_rate_depends_on_it(tmp_path):
+    (line,) = differences(composed(tmp_path, scheduler="cosine"), composed(tmp_path, scheduler="cosine", steps=800))
+    assert line == "trainer.total_training_steps was 500, is 800"
+
+
+def test_repairs_belong_to_a_run(tmp_path, monkeypatch):
+    before = composed(tmp_path)
+    monkeypatch.setenv("TW_GRPO_REPAIRS", "time-positions")
+    assert any("repairs" in line for line in differences(before, composed(tmp_path)))
+
+
+def test_a_data_file_that_is_not_there_is_named(tmp_path):
+    composed(tmp_path)
+    (tmp_path / "train.parquet").unlink()
+    with pytest.raises(UserError, match="train.parquet: the data file is not there"):
+        identity_of(tmp_path / "config.yaml")
 
 
 def test_the_report_learns_how_rewards_were_given():

@@ -77,8 +77,9 @@ def identity_of(config: Path) -> dict[str, Any]:
     settings = {name: value for name, value in whole.items() if not name.startswith(_MAY_CHANGE)}
     if whole.get("actor_rollout_ref.actor.optim.lr_scheduler_type", "constant") != "constant":
         settings["trainer.total_training_steps"] = whole.get("trainer.total_training_steps")
-    files = [value for name, value in whole.items() if name.startswith(("data.train_files", "data.val_files"))]
-    data = {str(file): _checksum(Path(str(file))) for file in files if file is not None}
+    named = [whole.get(f"data.{part}_files") for part in ("train", "val")]
+    files = [file for files in named for file in (files if isinstance(files, list) else [files]) if file is not None]
+    data = {str(file): _checksum(Path(str(file))) for file in files}
     return {"settings": settings, "data": data, **repairs.identity()}
 
 
