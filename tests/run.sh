@@ -14,6 +14,6 @@ if [ $# -gt 0 ]; then exec python -m pytest "$@"; fi
 ruff check .
 ruff format --check .
 # Cheapest first, each in a process of its own: what one imports must not help the next.
-python -m pytest tests/unit
-python -m pytest tests/verl
+python -m pytest tests/unit -m "not slow"
+python -m pytest tests/verl -m "not slow"
 python -m pytest tests/e2e -m "not slow" --durations=0
