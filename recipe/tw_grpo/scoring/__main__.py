@@ -105,7 +105,7 @@ def nothing_scorable(log: Log, summary: dict[str, Any]) -> str:
     return (
         f"{log.path}: nothing in it can be scored (read as {log.form}): of {summary['responses'] + log.open_ended} "
         f"responses {log.open_ended} are to open-ended questions and {summary['without_truth']} have no right letters; "
-        f"its fields are {', '.join(log.names)}"
+        f"its fields are {', '.join(log.names)}; right answers in another file are given by --truths"
     )
 
 
@@ -174,6 +174,7 @@ def _scoring_options(parser: Parser) -> None:
     add = parser.add_argument
     add("--rule", choices=CHOICES["rule"], default="tolerant", help="how answers are read, see docs/scoring.md")
     add("--by", metavar="FIELD", help="field of the categories ('folder': the video's); default: the first there is")
+    add("--truths", type=Path, metavar="FILE", help="right answers by id, for logs without them (batch outputs)")
     add("--draws", type=integer(1), default=DRAWS, help="of the bootstrap")
     add("--seed", type=integer(0), default=0, help="of the bootstrap")
     _output_options(parser)
@@ -190,7 +191,8 @@ def main_score(argv: Sequence[str]) -> None:
     args = parser.parse_args(argv)
     chosen = {"by": args.by, "draws": args.draws, "seed": args.seed}
     summaries = []
-    for log in map(read_log, args.logs):
+    for path in args.logs:
+        log = read_log(path, args.truths)
         summaries.append(summarize(log, args.rule, **chosen))
         if not summaries[-1]["n"]:
             raise UserError(nothing_scorable(log, summaries[-1]))
@@ -210,7 +212,7 @@ def main_compare(argv: Sequence[str]) -> None:
     _scoring_options(parser)
     args = parser.parse_args(argv)
     chosen = {"by": args.by, "draws": args.draws, "seed": args.seed}
-    result = compare(read_log(args.a), read_log(args.b), args.rule, **chosen)
+    result = compare(read_log(args.a, args.truths), read_log(args.b, args.truths), args.rule, **chosen)
     for which in "ab":
         if result[f"only_in_{which}"]:
             many = result[f"only_in_{which}"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from recipe.tw_grpo.answers import parse_truth
+from recipe.tw_grpo.scoring.answer_key import read_key, with_key
 from recipe.tw_grpo.scoring.containers import records_of
 from recipe.tw_grpo.scoring.forms import FORMS, form_of, unknown_form
 from recipe.tw_grpo.scoring.sample import Sample
@@ -57,8 +58,11 @@ class Log:
     names: tuple[str, ...] = ()
 
 
-def read_log(path: Path) -> Log:
+def read_log(path: Path, truths: Path | None = None) -> Log:
     """Read one log.
+
+    Args:
+        truths: a file with right answers by id, for a log that has none (`answer_key.py`).
 
     Raises:
         UserError: no such file, nothing readable in it, an unknown form, or a record that does not fit its form.
@@ -66,6 +70,7 @@ def read_log(path: Path) -> Log:
     path, form, unreadable, open_ended = Path(path), None, 0, 0
     samples: list[Sample] = []
     names: dict[str, None] = {}
+    known = read_key(truths) if truths else {}
     for number, record in records_of(path):
         if record is None:
             unreadable += 1
@@ -77,6 +82,8 @@ def read_log(path: Path) -> Log:
         if form is None:
             raise unknown_form(record, where)
         for sample in FORMS[form].samples(record, where, number):
+            if known:
+                sample = with_key(sample, known)
             if sample.open_ended:
                 open_ended += 1
             else:

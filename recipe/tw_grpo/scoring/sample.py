@@ -35,6 +35,7 @@ SCORES = (
 SOFT = ("soft_acc", "accuracy_score")  # partly right answers count there; everywhere else they are wrong
 TYPES = ("problem_type", "question_type", "original_question_type", "answer_type", "type", "dim")
 _OPEN = frozenset("open openended freeform freetext numerical regression ocr captioning caption".split())
+_LETTERS_ONLY = re.compile(r"\s*(?:<answer>)?\s*[A-Z](?:\s*,\s*[A-Z])*\s*(?:</answer>)?\s*")
 _LETTERED = r"^\s*(?:option\s+)?\(?{letter}\s*(?:[.):：、．]|\))\s*"
 
 
@@ -55,6 +56,7 @@ class Sample:
         line: line number, or number of the record in a list or table.
         asked: question and options as the log has them, "" when it has none: rows of one id are told apart by it.
         open_ended: a question without options, by its type.
+        answer: the part of the response that is its answer, where a form has a rule of its own for that.
     """
 
     key: str
@@ -69,6 +71,7 @@ class Sample:
     line: int
     asked: str = ""
     open_ended: bool = False
+    answer: str | None = None
 
 
 def make_sample(
@@ -85,6 +88,7 @@ def make_sample(
     untagged: bool = False,
     recorded: Mapping[str, float] | None = None,
     more: Mapping[str, Any] | None = None,
+    answer: str | None = None,
 ) -> Sample:
     """The sample of a record whose reader has found out which fields mean what.
 
@@ -113,7 +117,8 @@ def make_sample(
         fields=short_fields(record) | short_fields(more or {}),
         line=line,
         asked="\n".join([question, *(texts or ()), "" if is_missing(video) else Path(str(video)).name]).strip(),
-        open_ended=texts is None and is_open({**record, **(more or {})}),
+        open_ended=texts is None and is_open({**record, **(more or {})}) and not _LETTERS_ONLY.fullmatch(truth or ""),
+        answer=answer,
     )
 
 
@@ -157,6 +162,18 @@ def truth_of(record: Mapping[str, Any], *names: str, where: str) -> str | None:
     return None
 
 
+def user_text(messages: Any) -> str:
+    """What the last message of the user says, its parts of text one after the other; "" if these are no messages."""
+    if not isinstance(messages, list):
+        return ""
+    asked = [message for message in messages if isinstance(message, dict) and message.get("role") == "user"]
+    content = asked[-1].get("content") if asked else ""
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict)]
+        content = "\n".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""
+
+
 def option_texts(listed: Any, where: str) -> tuple[str, ...] | None:
     """Texts of options given as a list, as {"A": text, …}, or as either in the notation of Python or JSON.
 
@@ -186,7 +203,7 @@ def option_texts(listed: Any, where: str) -> tuple[str, ...] | None:
 
 
 def without_letters(options: list[str]) -> tuple[str, ...]:
-    """Options without the letters their data set put before them, if every one has its own: "A、", "Option A:", "a)"."""
+    """Options without the letters before them ("A、", "Option A:", "a)"), if every one has its own."""
     cut = []
     for letter, option in zip(LETTERS, options, strict=False):
         match = re.match(_LETTERED.format(letter=letter), option, re.IGNORECASE)

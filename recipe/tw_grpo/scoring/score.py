@@ -47,7 +47,7 @@ class Scored:
 def score(sample: Sample, rule: str) -> Scored:
     """What one sample is worth under `rule`, "tolerant" or "strict" (see `answers.parse_answer`)."""
     options = list(sample.options) if sample.options else None
-    tolerant = parse_answer(sample.response, options)
+    tolerant = parse_answer(sample.response if sample.answer is None else sample.answer, options)
     predicted = tolerant
     if rule == "strict":
         untagged = sample.untagged
@@ -71,9 +71,9 @@ def summarize(log: Log, rule: str, *, by: str | None = None, draws: int = DRAWS,
         by: field of the categories, see `reading.categories`.
 
     Returns:
-        log, form, rule, responses, n (scored), duplicates, unreadable, open_ended, without_truth, correct, acc, soft_acc, their
-        intervals, format, videos; the same of "single" and "multi" and of every category; "malformed": how many by
-        kind; "recorded": how many scores that the log itself gives (duplicates too) were compared, and differ;
+        log, form, rule, responses, n (scored), duplicates, unreadable, open_ended, without_truth, correct, acc,
+        soft_acc, their intervals, format, videos; the same of "single" and "multi" and of every category; "malformed":
+        how many by kind; "recorded": how many scores that the log itself gives (duplicates too) were compared, and differ;
         "scores": the same by the name of the score.
     """
     scored = [score(sample, rule) for sample in log.samples]

@@ -67,7 +67,9 @@ def _agreement(sample: Sample, letters: frozenset[str]) -> int:
     """How many scores of the log come out with these right letters, less those that do not."""
     if not letters:
         return 0
-    soft = soft_reward(parse_answer(sample.response, sample.options), letters)
+    soft = soft_reward(
+        parse_answer(sample.response if sample.answer is None else sample.answer, sample.options), letters
+    )
     agree = [abs(right_or_soft(name, soft) - value) < _EPSILON for name, value in (sample.recorded or {}).items()]
     return 2 * sum(agree) - len(agree)
 

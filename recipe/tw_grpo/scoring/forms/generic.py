@@ -16,9 +16,9 @@ from typing import Any
 from recipe.tw_grpo.scoring.sample import Sample, make_sample, text_of, truth_of
 
 KEYS = 'response (text), truth ("A,C"), and optionally id, question, options, video, category'
-_RESPONSES = ("response", "output", "prediction", "pred")
-_TRUTHS = ("truth", "ground_truth", "gt", "target", "labels", "label", "correct_answer", "solution", "answer")
-_IDS = ("id", "question_id", "qid", "problem_id", "index")
+_RESPONSES = ("response", "output", "prediction", "pred", "model_response", "generated_text", "completion")
+TRUTHS = ("truth", "ground_truth", "gt", "target", "labels", "label", "correct_answer", "solution", "answer")
+IDS = ("id", "question_id", "qid", "problem_id", "index")
 
 
 def fits(record: Mapping[str, Any]) -> bool:
@@ -34,8 +34,8 @@ def samples(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
         where,
         line,
         response=text_of(record, name, where),
-        truth=truth_of(record, *_TRUTHS, where=where),
-        key=next((record[name] for name in _IDS if record.get(name) is not None), None),
+        truth=truth_of(record, *TRUTHS, where=where),
+        key=next((record[name] for name in IDS if record.get(name) is not None), None),
         question=record.get("question") or record.get("problem"),
         options=next((record[name] for name in ("options", "choices", "candidates") if record.get(name)), None),
         video=record.get("video"),

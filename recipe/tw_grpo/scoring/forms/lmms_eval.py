@@ -14,11 +14,21 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from recipe.tw_grpo.scoring.sample import SCORES, Sample, is_missing, make_sample, number, option_texts, truth_of
+from recipe.tw_grpo.scoring.sample import (
+    SCORES,
+    Sample,
+    is_missing,
+    make_sample,
+    number,
+    option_texts,
+    truth_of,
+    user_text,
+)
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.letters import listed_options
 
 _RIGHT = ("gt_answer", "gt-answer", "answer", "target")  # the right answer in the table of a metric
+_YES_OR_NO = ("yes", "no")
 # A line of TempCompass' caption matching: "Caption A: …", "Option 2: …".
 _NAMED = re.compile(r"^(?:Caption|Sentence|Option|Description)\s+([A-Z]|\d):\s+\S.*$", re.MULTILINE)
 
@@ -42,11 +52,13 @@ def samples(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
     for table in metrics.values():
         told = {**table, **told}
     more = {name: value for name, value in {**doc, **told}.items() if name not in SCORES}
-    asked = record.get("input") if isinstance(record.get("input"), str) else ""
+    asked = record.get("input")
+    asked = asked if isinstance(asked, str) else user_text(asked)
     truth = truth_of(record, "target", where=where)
     options = _options(doc, told, asked, where)
-    if not options and truth and truth.strip().lower() in ("yes", "no"):
-        options = ("yes", "no")
+    yes_or_no = not options and (truth or "").strip().lower() in _YES_OR_NO
+    if yes_or_no:
+        options = _YES_OR_NO
     key = f"{record['doc_id']} {record.get('doc_hash', '')}".strip()
     video = next((v for n in ("video", "video_id", "videoID", "video_path") if not is_missing(v := more.get(n))), None)
     for i, answer in enumerate(answers):
@@ -64,6 +76,7 @@ def samples(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
             video=video,
             recorded=_scores(record, metrics) if len(answers) == 1 else {},
             more=more,
+            answer=_first_word(answer) if yes_or_no else None,
         )
 
 
@@ -75,11 +88,17 @@ def _options(doc: Mapping[str, Any], told: Mapping[str, Any], asked: str, where:
     columns = [doc[f"a{i}"] for i in range(5) if not is_missing(doc.get(f"a{i}"))]
     question = asked or str(doc.get("question") or told.get("question") or "")
     return (
-        tuple(listed_options(question))
+        tuple(match.group().strip() for match in _NAMED.finditer(question))
+        or tuple(listed_options(question))
         or (tuple(map(str, columns)) if len(columns) > 1 else ())
-        or tuple(match.group() for match in _NAMED.finditer(question))
         or None
     )
+
+
+def _first_word(answer: str | None) -> str | None:
+    """ "yes" or "no" where a response to a question without options begins so, as TempCompass reads it."""
+    word = re.match(r"\W*(yes|no)\b", answer or "", re.IGNORECASE)
+    return word.group(1).lower() if word else None
 
 
 def _scores(record: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

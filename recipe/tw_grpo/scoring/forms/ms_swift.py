@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from recipe.tw_grpo.scoring.sample import Sample, make_sample, text_of, truth_of
+from recipe.tw_grpo.scoring.sample import Sample, make_sample, text_of, truth_of, user_text
 
 _TRUTHS = ("labels", "label", "solution", "ground_truth", "truth", "answer")
 
@@ -40,13 +40,3 @@ def samples(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
         options=record.get("options"),
         video=first if isinstance(first, str) else None,
     )
-
-
-def user_text(messages: Any) -> str:
-    """What the last message of the user says, its parts of text one after the other."""
-    asked = [m for m in messages if isinstance(m, dict) and m.get("role") == "user"] if messages else []
-    content = asked[-1].get("content") if asked else ""
-    if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        content = "\n".join(part for part in parts if isinstance(part, str))
-    return content if isinstance(content, str) else ""
