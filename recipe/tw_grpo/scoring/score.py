@@ -73,8 +73,8 @@ def summarize(log: Log, rule: str, *, by: str | None = None, draws: int = DRAWS,
     Returns:
         log, form, rule, responses, n (scored), duplicates, unreadable, open_ended, without_truth, correct, acc,
         soft_acc, their intervals, format, videos; the same of "single" and "multi" and of every category; "malformed":
-        how many by kind; "recorded": how many scores that the log itself gives (duplicates too) were compared, and differ;
-        "scores": the same by the name of the score.
+        how many by kind; "recorded": how many scores that the log itself gives (duplicates too) were compared, and
+        differ; "scores": the same by the name of the score.
     """
     scored = [score(sample, rule) for sample in log.samples]
     field, names = categories(log.samples, by)

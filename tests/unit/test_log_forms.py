@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logs of other tools: one small log of every form, checked by hand and against the scores it carries.
+
+The files in `log_forms/` were written for these tests; each holds right and wrong answers.
+"""
+
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recipe.tw_grpo.scoring.__main__ import main
+from recipe.tw_grpo.scoring.forms import FORMS
+from recipe.tw_grpo.scoring.reading import read_log
+from recipe.tw_grpo.scoring.score import summarize
+from recipe.tw_grpo.toolbox.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = Path(__file__).parent / "log_forms"
+CASES = ROOT.parent / "shared/cases"
+OPTIONS = ["left", "right"]
+
+# file: form, right letters of every row, n, correct, scores compared, responses without right letters, open-ended ones
+EXPECTED = {
+    "video_r1.json": ("video-r1", "B A C A", 4, 2, 8, 0, 2),
+    "r1_v.json": ("public", "B C -", 2, 1, 2, 1, 0),
+    "videochat_r1.json": ("generic", "A C A", 3, 2, 3, 0, 0),
+    "mmvu.json": ("mmvu", "B E A", 3, 1, 3, 0, 1),
+    "video_mme.json": ("video-mme", "C A D B", 4, 2, 0, 0, 0),
+    "lmms_eval_mvbench.jsonl": ("lmms-eval", "A B A B B", 5, 4, 5, 0, 0),
+    "lmms_eval_nextqa.jsonl": ("lmms-eval", "B D A E", 4, 3, 4, 0, 0),
+    "lmms_eval_nextqa_columns.jsonl": ("lmms-eval", "C E", 2, 1, 2, 0, 0),
+    "lmms_eval_tempcompass.jsonl": ("lmms-eval", "B A", 2, 1, 4, 0, 0),
+    "lmms_eval_tempcompass_yes_no.jsonl": ("lmms-eval", "A B B", 3, 2, 6, 0, 0),
+    "lmms_eval_tempcompass_captions.jsonl": ("lmms-eval", "B A", 2, 1, 4, 0, 0),
+    "lmms_eval_videomme.jsonl": ("lmms-eval", "C A B", 3, 1, 3, 0, 0),
+    "lmms_eval_mmvu.jsonl": ("lmms-eval", "E A", 2, 1, 2, 0, 1),
+    "vlmevalkit_columns.tsv": ("vlmevalkit", "B A C", 3, 1, 3, 0, 0),
+    "vlmevalkit_mvbench.tsv": ("vlmevalkit", "B A B A", 4, 2, 3, 0, 0),
+    "ms_swift.jsonl": ("ms-swift", "B AC C", 3, 1, 0, 0, 0),
+    "ms_swift_query.jsonl": ("ms-swift", "B A", 2, 1, 0, 0, 0),
+    "vllm_batch.jsonl": ("batch", "B A", 2, 1, 0, 0, 0),
+}
+
+
+def lines(path: Path, rows: list) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def summary(path: Path, **more) -> dict:
+    return summarize(read_log(path, **more), "tolerant", draws=10)
+
+
+def right_letters(log) -> str:
+    from recipe.tw_grpo.answers import parse_truth
+
+    return " ".join("".join(sorted(parse_truth(s.truth or "", s.options))) or "-" for s in log.samples)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_form(name):
+    form, letters, n, correct, compared, without_truth, open_ended = EXPECTED[name]
+    log = read_log(SMALL / name)
+    s = summarize(log, "tolerant", draws=10)
+    assert (s["form"], right_letters(log)) == (form, letters)
+    assert (s["n"], s["correct"], s["without_truth"], s["open_ended"]) == (n, correct, without_truth, open_ended)
+    assert s["recorded"] == {"compared": compared, "differ": 0}
+    assert (s["duplicates"], s["unreadable"]) == (0, 0) and 0 < correct < n
+
+
+def test_every_form_has_a_log_and_a_record_in_its_docstring():
+    elsewhere = {"verl"}  # test_scoring.py
+    assert {row[0] for row in EXPECTED.values()} | elsewhere == set(FORMS)
+    files = {path.name for path in SMALL.iterdir()} - {"openai_batch.jsonl", "batch_truths.jsonl"}
+    assert files == set(EXPECTED)
+    for name, form in FORMS.items():
+        assert re.search(r"^\s*(?:[\[{]+\"|index )", form.__doc__, re.MULTILINE), f"{name}: a sample record belongs into its docstring"
+
+
+@pytest.mark.skipif(not CASES.exists(), reason="no ../shared/cases")
+@pytest.mark.parametrize(
+    ("name", "n", "correct", "compared"),
+    [
+        ("lmms_eval_mvbench.jsonl", 2, 2, 2),
+        ("lmms_eval_index_target.jsonl", 4, 4, 4),
+        ("video_r1_eval_output.json", 2, 1, 2),
+    ],
+)
+def test_shared_cases(name, n, correct, compared):
+    s = summary(CASES / name)
+    assert (s["n"], s["correct"], s["duplicates"]) == (n, correct, 0)
+    assert s["recorded"] == {"compared": compared, "differ": 0}
+
+
+@pytest.mark.skipif(not CASES.exists(), reason="no ../shared/cases")
+def test_options_lettered_in_other_ways(tmp_path):
+    questions = json.loads((CASES / "lettered_other_ways.json").read_text())
+    rows = [
+        {"id": q["id"], "options": q["options"], "truth": q["answer"], "response": text}
+        for q, text in zip(questions, ("to eat", "C、jump", "Option A: run"), strict=True)
+    ]
+    log = read_log(lines(tmp_path / "log.jsonl", rows))
+    assert [s.options[0] for s in log.samples] == ["to catch", "run", "run"]
+    assert summarize(log, "tolerant", draws=10)["correct"] == 3
+
+
+def index_row(i: int, target: object, response: str, options: list[str], score: float | None) -> dict:
+    listed = "".join(f"{letter}. {option}\n" for letter, option in zip("ABCD", options, strict=False))
+    row = {"doc_id": i, "target": target, "filtered_resps": [response], "input": f"Question {i}?\n{listed}"}
+    return row if score is None else {**row, "exact_match": score}
+
+
+NUMBERS = [["1", "0"], ["1", "0"], ["0", "1"]]
+
+
+@pytest.mark.parametrize(
+    ("scores", "letters"),
+    [((1.0, 0.0, 1.0), "A B A"), ((0.0, 1.0, 1.0), "B A A")],
+)
+def test_the_logs_own_scores_tell_an_index_from_a_text(tmp_path, scores, letters):
+    """Options are numbers: target "0" is option A as an index and option B as a text."""
+    rows = [
+        index_row(i, target, "A", options, score)
+        for i, (target, options, score) in enumerate(zip("010", NUMBERS, scores, strict=True))
+    ]
+    log = read_log(lines(tmp_path / "log.jsonl", rows))
+    assert right_letters(log) == letters
+    assert summarize(log, "tolerant", draws=10)["recorded"] == {"compared": 3, "differ": 0}
+
+
+def test_a_target_that_nothing_explains_is_refused(tmp_path):
+    rows = [index_row(i, t, "A", o, None) for i, (t, o) in enumerate(zip("010", NUMBERS, strict=True))]
+    with pytest.raises(UserError, match=r"line 1: the right answer '0' can be meant as the text .* or as an index"):
+        read_log(lines(tmp_path / "log.jsonl", rows))
+
+
+def test_an_index_may_begin_at_one(tmp_path):
+    rows = [index_row(i, str(i + 1), "ABC"[i], ["x", "y", "z"], 1.0) for i in range(3)]
+    assert right_letters(read_log(lines(tmp_path / "log.jsonl", rows))) == "A B C"
+
+
+def test_letters_in_a_log_of_letters_stay_letters(tmp_path):
+    """One question of the log has texts that look like the letters of others."""
+    rows = [index_row(i, "ABCD"[i], "A", ["w", "x", "y", "z"], None) for i in range(4)]
+    rows.append(index_row(4, "A", "A", ["B", "A", "AB", "O"], None))
+    assert right_letters(read_log(lines(tmp_path / "log.jsonl", rows))) == "A B C D A"
+    texts = [index_row(i, "wxyz"[i], "A", ["w", "x", "y", "z"], None) for i in range(4)]
+    assert right_letters(read_log(lines(tmp_path / "log.jsonl", [*texts, rows[-1]]))) == "A B C D B"
+
+
+def test_texts_and_indices_are_letters_under_the_strict_rule_too():
+    s = summarize(read_log(SMALL / "lmms_eval_nextqa_columns.jsonl"), "strict", draws=10)
+    assert (s["n"], s["single"]["n"]) == (2, 2)
+
+
+def test_one_id_with_several_questions_is_no_resumed_run(tmp_path):
+    rows = [
+        {"id": 1, "question": "Where?", "options": OPTIONS, "truth": "A", "response": "A"},
+        {"id": 1, "question": "When?", "options": OPTIONS, "truth": "A", "response": "B"},
+        {"id": 1, "question": "Where?", "options": OPTIONS, "truth": "B", "response": "B"},
+        {"id": 1, "question": "Where?", "options": OPTIONS, "truth": "A", "response": "B"},
+    ]
+    log = read_log(lines(tmp_path / "log.jsonl", rows))
+    assert [s.line for s in log.samples] == [2, 3, 4] and [s.line for s in log.duplicates] == [1]
+    assert len({s.key for s in log.samples}) == 3
+
+
+def test_null_is_an_empty_answer(tmp_path):
+    rows = [
+        {"id": 1, "truth": "A", "response": None},
+        {"id": 2, "truth": "A", "response": float("nan")},
+        {"id": 3, "truth": "A", "response": "A"},
+    ]
+    s = summary(lines(tmp_path / "log.jsonl", rows))
+    assert (s["n"], s["correct"], s["malformed"]["empty output"]) == (3, 1, 2)
+
+
+def test_scores_that_differ_are_counted(tmp_path, capsys):
+    rows = [{"id": i, "truth": "A", "response": "A", "score": 1.0, "correct": i > 0} for i in range(4)]
+    main([str(lines(tmp_path / "log.jsonl", rows)), "--draws", "10"])
+    said = capsys.readouterr().err
+    assert "4 of 4 scores are those the log itself gives (score), 0 differ" in said
+    assert "3 of 4 scores are those the log itself gives (correct), 1 differ" in said
+
+
+def test_partly_right_answers_are_wrong_for_scores_that_count_no_parts(tmp_path):
+    rows = [{"id": 1, "truth": "A,B", "response": "A", "soft_acc": 0.5, "acc": 0.0}]
+    assert summary(lines(tmp_path / "log.jsonl", rows))["recorded"] == {"compared": 2, "differ": 0}
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])
+def test_lines_end_at_line_feeds_only(tmp_path, separator):
+    rows = [{"id": i, "truth": "A", "response": f"so{separator}\n<answer>A</answer>"} for i in range(3)]
+    path = lines(tmp_path / "log.jsonl", rows)
+    assert (summary(path)["n"], summary(path)["unreadable"]) == (3, 0)
+    torn = tmp_path / "torn.jsonl"
+    torn.write_bytes(b'{"id": 9, "trut\n' + path.read_bytes())  # the reader for objects over many lines
+    assert (summary(torn)["n"], summary(torn)["unreadable"]) == (3, 1)
+
+
+def test_pipes_work(tmp_path):
+    """Standard input, for JSONL, for one object over many lines and for a table."""
+    for name in ("lmms_eval_mvbench.jsonl", "video_r1.json", "vlmevalkit_columns.tsv"):
+        ended = subprocess.run(
+            [sys.executable, "-m", "recipe.tw_grpo.scoring", "/dev/stdin", "--json", "--draws", "10"],
+            cwd=ROOT,
+            input=(SMALL / name).read_bytes(),
+            capture_output=True,
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert json.loads(ended.stdout)["logs"][0]["n"] == EXPECTED[name][2]
+    os.mkfifo(tmp_path / "pipe")
+    writer = subprocess.Popen(["cp", SMALL / "ms_swift.jsonl", tmp_path / "pipe"])
+    assert summary(tmp_path / "pipe")["n"] == 3
+    writer.wait(10)
+
+
+def test_parquet_and_wrapped_lists_hold_the_same(tmp_path):
+    rows = [{"id": str(i), "options": OPTIONS, "truth": "B", "response": "AB"[i % 2]} for i in range(5)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "log.parquet")
+    wrapped = {
+        "one.json": {"model": "m", "results": rows, "totals": [{"acc": 0.4}]},
+        "deep.json": {"meta": {"n": 5}, "data": {"rows": rows}},
+        "by_id.json": {row["id"]: {k: v for k, v in row.items() if k != "id"} for row in rows},
+        "list.json": rows,
+    }
+    paths = [tmp_path / "log.parquet"]
+    for name, content in wrapped.items():
+        for indent in (None, 1):
+            paths.append(tmp_path / f"{indent}_{name}")
+            paths[-1].write_bytes(b"\xef\xbb\xbf" + json.dumps(content, indent=indent).encode())
+    for path in paths:
+        s = summary(path)
+        assert (s["n"], s["correct"], s["unreadable"], s["form"]) == (5, 2, 0, "generic"), path
+    two = tmp_path / "two.json"
+    two.write_text(json.dumps({"right": rows, "wrong": rows}))
+    with pytest.raises(UserError, match=r"several lists of responses \(right, wrong\)"):
+        read_log(two)
+
+
+def test_workbooks(tmp_path):
+    """Read if openpyxl is there; else one line says how to get it."""
+    path = tmp_path / "log.xlsx"
+    try:
+        import openpyxl
+    except ImportError:
+        path.write_bytes(b"PK\x03\x04 and so on")
+        with pytest.raises(UserError, match=r"log.xlsx: .xlsx needs the package openpyxl \(pip install openpyxl\)"):
+            read_log(path)
+        return
+    book = openpyxl.Workbook()
+    for row in (
+        ["index", "question", "A", "B", "answer", "prediction"],
+        [0, "Q?", 3, 4, "B", 4],
+        [1, "R?", 1, 2, "A", None],
+    ):
+        book.active.append(row)
+    book.save(path)
+    s = summary(path)
+    assert (s["form"], s["n"], s["correct"]) == ("vlmevalkit", 2, 1)
+
+
+def test_pickles_are_not_opened(tmp_path):
+    path = tmp_path / "log.pkl"
+    path.write_bytes(pickle.dumps([{"response": "A", "truth": "A"}]))
+    for name in ("log.pkl", "renamed.jsonl"):
+        path = path.rename(tmp_path / name)
+        with pytest.raises(UserError, match="a pickle can run any program, it is not opened"):
+            read_log(path)
+
+
+def test_right_answers_from_another_file(tmp_path, capsys):
+    log, key = SMALL / "openai_batch.jsonl", SMALL / "batch_truths.jsonl"
+    s = summary(log, truths=key)
+    # q0 is right, q1 wrong, q2 failed, q3 is the text of its right option.
+    assert (s["form"], s["n"], s["correct"], s["without_truth"], s["videos"]) == ("batch", 4, 2, 0, 2)
+    assert {name: part["correct"] for name, part in s["categories"].items()} == {"where": 1, "when": 1}
+    main([str(log), "--truths", str(key), "--draws", "10"])
+    assert "50.00" in capsys.readouterr().out
+    twice = tmp_path / "twice.jsonl"
+    twice.write_text(key.read_text() * 2)
+    with pytest.raises(UserError, match="line 5: 'q0' stands in line 1 already"):
+        read_log(log, twice)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([{"custom_id": "q", "response": None, "error": None}], "1 have no right letters; its fields are custom_id"),
+        ([{"question_type": "open-ended", "prediction": "x", "answer": "y"}], "1 are to open-ended questions"),
+        ([{"response": "A", "step": 1}], "its fields are response, step"),
+        ([{"name": "x", "value": 1}], "not a known form of log (found name, value)"),
+        ({"totals": {"acc": 0.5}, "config": []}, "not a known form of log (found totals, config)"),
+        ([], "no response in it"),
+    ],
+)
+def test_nothing_scorable_ends_with_two_and_names_the_fields(tmp_path, content, words):
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps(content))
+    ended = subprocess.run(
+        [sys.executable, "-m", "recipe.tw_grpo.scoring", str(path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert ended.returncode == 2 and words in ended.stderr and ended.stderr.count("\n") == 1
+    assert str(path) in ended.stderr and not ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("log.parquet", b"PAR1 and then nothing", "not a whole parquet file"),
+        ("log.tsv", b"index\tanswer\tprediction\n0\tA\n", "row 1 has more or fewer cells"),
+        ("log.tsv", b"index\tanswer\tprediction\n0\tA\t\xff\n", "not a table in UTF-8"),
+        ("log.json", b'[{"response": "A"', "not a JSON list"),
+        ("log.jsonl", b'{"response": {"a": 1}, "truth": "A"}\n', "line 1: 'response' is no text"),
+        ("log.jsonl", b'{"custom_id": "q", "response": 7}\n', "'response' is neither null nor the answer of a server"),
+        ("log.jsonl", b'{"response": "A", "choices": {"left": 1}, "answer": "A"}\n', "'options' must be a list"),
+    ],
+)
+def test_broken_logs_are_named(tmp_path, name, content, words):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_log(path)
+    assert str(path) in str(caught.value) and words in str(caught.value)
