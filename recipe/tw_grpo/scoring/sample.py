@@ -127,18 +127,28 @@ def is_missing(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
+def field(record: Mapping[str, Any], name: str, where: str) -> Any:
+    """A field that every record of a form has.
+
+    Raises:
+        UserError: this one does not.
+    """
+    if name not in record:
+        raise UserError(f"{where}: {name!r} is missing; every record of a log must have it")
+    return record[name]
+
+
 def text_of(record: Mapping[str, Any], name: str, where: str) -> str:
     """A response: the text of a field, "" where it is null.
 
     Raises:
         UserError: the field is missing or is no text.
     """
-    value = record.get(name)
-    if name in record and is_missing(value):
+    value = field(record, name, where)
+    if is_missing(value):
         return ""
     if not isinstance(value, str):
-        found = "is missing" if name not in record else f"is no text: {value!r:.60}"
-        raise UserError(f"{where}: {name!r} {found}; every record of a log must have it")
+        raise UserError(f"{where}: {name!r} is no text: {value!r:.60}")
     return value
 
 

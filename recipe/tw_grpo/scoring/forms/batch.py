@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from recipe.tw_grpo.scoring.sample import Sample, make_sample, truth_of
+from recipe.tw_grpo.scoring.sample import Sample, field, make_sample, truth_of
 from recipe.tw_grpo.toolbox.errors import UserError
 
 _TRUTHS = ("truth", "ground_truth", "target", "gt", "label", "answer", "solution")
@@ -27,7 +27,7 @@ def fits(record: Mapping[str, Any]) -> bool:
 def samples(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
     """The choices of one request; with several, each is a response."""
     texts = _texts(record.get("response"), where)
-    key = record["custom_id"]
+    key = field(record, "custom_id", where)
     for i, text in enumerate(texts):
         yield make_sample(
             record,

@@ -17,6 +17,7 @@ from typing import Any
 from recipe.tw_grpo.scoring.sample import (
     SCORES,
     Sample,
+    field,
     is_missing,
     make_sample,
     number,
@@ -59,7 +60,7 @@ def samples(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
     yes_or_no = not options and (truth or "").strip().lower() in _YES_OR_NO
     if yes_or_no:
         options = _YES_OR_NO
-    key = f"{record['doc_id']} {record.get('doc_hash', '')}".strip()
+    key = f"{field(record, 'doc_id', where)} {record.get('doc_hash', '')}".strip()
     video = next((v for n in ("video", "video_id", "videoID", "video_path") if not is_missing(v := more.get(n))), None)
     for i, answer in enumerate(answers):
         if not isinstance(answer, str) and answer is not None:

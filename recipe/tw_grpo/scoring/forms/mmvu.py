@@ -30,7 +30,7 @@ def samples(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
         truth=truth_of(record, "answer", where=where),
         key=record.get("id"),
         question=record.get("question"),
-        options=record["choices"],
+        options=record.get("choices"),
         video=record.get("video") or record.get("video_path"),
         more=metadata if isinstance(metadata, dict) else None,
     )

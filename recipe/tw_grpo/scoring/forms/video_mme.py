@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from recipe.tw_grpo.scoring.sample import Sample, make_sample, short_fields, text_of, truth_of
+from recipe.tw_grpo.toolbox.errors import UserError
 
 
 def fits(record: Mapping[str, Any]) -> bool:
@@ -22,6 +23,8 @@ def fits(record: Mapping[str, Any]) -> bool:
 
 def samples(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
     """The responses to the questions about one video."""
+    if not fits(record):
+        raise UserError(f"{where}: 'questions' must be a list of objects; every record of a log must have it")
     about = short_fields(record)
     for place, question in enumerate(record["questions"], 1):
         yield make_sample(

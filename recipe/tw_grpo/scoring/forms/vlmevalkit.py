@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from recipe.tw_grpo.scoring.sample import Sample, is_missing, make_sample, truth_of
+from recipe.tw_grpo.scoring.sample import Sample, field, is_missing, make_sample, truth_of
 from recipe.tw_grpo.toolbox.letters import LETTERS
 
 
@@ -24,7 +24,7 @@ def fits(record: Mapping[str, Any]) -> bool:
 
 def samples(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
     """The response in a row."""
-    prediction = record["prediction"]
+    prediction = field(record, "prediction", where)
     columns = {letter: record[letter] for letter in LETTERS if not is_missing(record.get(letter))}
     listed = next((record[n] for n in ("candidates", "options", "choices") if not is_missing(record.get(n))), columns)
     yield make_sample(
