@@ -7,6 +7,7 @@ The files in `log_forms/` were written for these tests; each holds right and wro
 import json
 import os
 import pickle
+import random
 import re
 import subprocess
 import sys
@@ -44,6 +45,8 @@ EXPECTED = {
     "lmms_eval_mmvu.jsonl": ("lmms-eval", "E A", 2, 1, 2, 0, 1),
     "vlmevalkit_columns.tsv": ("vlmevalkit", "B A C", 3, 1, 3, 0, 0),
     "vlmevalkit_mvbench.tsv": ("vlmevalkit", "B A B A", 4, 2, 3, 0, 0),
+    "tempcompass.json": ("vlmevalkit", "B A A", 3, 1, 0, 0, 0),
+    "verl_generation.jsonl": ("verl-generation", "B B AC AC", 4, 2, 0, 0, 0),
     "ms_swift.jsonl": ("ms-swift", "B AC C", 3, 1, 0, 0, 0),
     "ms_swift_query.jsonl": ("ms-swift", "B A", 2, 1, 0, 0, 0),
     "vllm_batch.jsonl": ("batch", "B A", 2, 1, 0, 0, 0),
@@ -82,7 +85,9 @@ def test_every_form_has_a_log_and_a_record_in_its_docstring():
     files = {path.name for path in SMALL.iterdir()} - {"openai_batch.jsonl", "batch_truths.jsonl"}
     assert files == set(EXPECTED)
     for name, form in FORMS.items():
-        assert re.search(r"^\s*(?:[\[{]+\"|index )", form.__doc__, re.MULTILINE), f"{name}: a sample record belongs into its docstring"
+        assert re.search(r"^\s*(?:[\[{]+\"|index )", form.__doc__, re.MULTILINE), (
+            f"{name}: a sample record belongs into its docstring"
+        )
 
 
 @pytest.mark.skipif(not CASES.exists(), reason="no ../shared/cases")
@@ -145,6 +150,27 @@ def test_a_target_that_nothing_explains_is_refused(tmp_path):
 def test_an_index_may_begin_at_one(tmp_path):
     rows = [index_row(i, str(i + 1), "ABC"[i], ["x", "y", "z"], 1.0) for i in range(3)]
     assert right_letters(read_log(lines(tmp_path / "log.jsonl", rows))) == "A B C"
+
+
+def test_lmms_eval_counts_from_zero_where_nothing_tells(tmp_path):
+    rows = [index_row(i, str(i + 1), "A", ["w", "x", "y", "z"], None) for i in range(3)]
+    assert right_letters(read_log(lines(tmp_path / "log.jsonl", rows))) == "B C D"
+    generic = [{"id": i, "truth": str(i + 1), "options": list("wxyz"), "response": "A"} for i in range(3)]
+    with pytest.raises(UserError, match="an index from 0 or as an index from 1"):
+        read_log(lines(tmp_path / "log.jsonl", generic))
+
+
+def test_several_indices(tmp_path):
+    rows = [{"id": 1, "truth": [0, 2], "options": list("xyz"), "response": "A, C"}]
+    assert right_letters(read_log(lines(tmp_path / "log.jsonl", rows))) == "AC"
+
+
+def test_a_target_that_is_the_text_of_two_options(tmp_path):
+    """The metric of lmms-eval says which of them it took."""
+    told = {"pred_answer": "C", "gt_answer": "C", "score": 1}
+    rows = [index_row(i, "x", "C", ["y", "x", "x"], None) | {"mvbench_accuracy": told} for i in range(2)]
+    log = read_log(lines(tmp_path / "log.jsonl", rows))
+    assert right_letters(log) == "C C" and summarize(log, "tolerant", draws=10)["recorded"]["differ"] == 0
 
 
 def test_letters_in_a_log_of_letters_stay_letters(tmp_path):
@@ -310,6 +336,27 @@ def test_nothing_scorable_ends_with_two_and_names_the_fields(tmp_path, content, 
     )
     assert ended.returncode == 2 and words in ended.stderr and ended.stderr.count("\n") == 1
     assert str(path) in ended.stderr and not ended.stdout
+
+
+def test_broken_logs_end_in_one_line(tmp_path):
+    """Every small log with bytes changed, cut out and put in: read or refused, nothing else."""
+    rng, read = random.Random(0), 0
+    for path in sorted(SMALL.iterdir()):
+        for _ in range(20):
+            content = bytearray(path.read_bytes())
+            for _ in range(rng.randint(1, 3)):
+                place = rng.randrange(len(content))
+                content[place : place + rng.choice((0, 1, 30))] = rng.choice(
+                    (b"", b"null", b"0", b'"', b"[]", b"\x00", b"\xff")
+                )
+            broken = tmp_path / f"log{path.suffix}"
+            broken.write_bytes(content)
+            try:
+                json.dumps(summarize(read_log(broken), "tolerant", draws=2), allow_nan=False)
+                read += 1
+            except UserError as error:
+                assert str(broken) in str(error)
+    assert read > 100
 
 
 @pytest.mark.parametrize(

@@ -108,9 +108,11 @@ def _wrapped(path: Path, whole: dict[str, Any]) -> list[Any]:
     if form_of(whole) is not None:
         return [whole]
     lists = dict(_lists(whole))
+    if len(lists) > 1 and all("." in name for name in lists):
+        return _by_video(whole)
     if len(lists) > 1:
         raise UserError(
-            f"{path}: holds several lists of responses ({', '.join(lists)}); give each in a file of its own"
+            f"{path}: holds several lists of responses ({', '.join(list(lists)[:5])}); give each in a file of its own"
         )
     if lists:
         return next(iter(lists.values()))
@@ -118,6 +120,19 @@ def _wrapped(path: Path, whole: dict[str, Any]) -> list[Any]:
     if values and all(isinstance(value, dict) and form_of(value) for value in values):
         return [{"id": name, **value} for name, value in whole.items()]
     return [whole]
+
+
+def _by_video(whole: dict[str, Any]) -> list[Any]:
+    """Records in the form of TempCompass: {video: {dimension: [record, …]}}, with the two as fields."""
+    return [
+        {"video": video, "category": dimension, "id": f"{video} {dimension} {place}", **record}
+        for video, table in whole.items()
+        if isinstance(table, dict)
+        for dimension, records in table.items()
+        if isinstance(records, list)
+        for place, record in enumerate(records)
+        if isinstance(record, dict)
+    ]
 
 
 def _lists(table: dict[str, Any], before: str = "") -> Iterator[tuple[str, list[Any]]]:

@@ -93,7 +93,7 @@ def read_log(path: Path, truths: Path | None = None) -> Log:
     if form == "verl":  # several responses to one question are wanted there: the first, the second, …
         kept, dropped = _numbered(samples), []
     else:
-        decide(samples, path)
+        decide(samples, path, from_zero=form == "lmms-eval")  # its tasks take the data sets' own, NExT-QA's from 0
         kept, dropped = _without_duplicates(samples)
     return Log(path, form, kept, dropped, unreadable, open_ended, tuple(names))
 

@@ -18,6 +18,7 @@ from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.letters import LETTERS
 
 _AROUND = re.compile(r"^\s*(?:<answer>)?[\s(\[]*|[\s)\].]*(?:</answer>)?\s*$")
+_TAGS = re.compile(r"</?answer>")
 _IS_LETTERS = re.compile(r"[A-Z](?:\s*[,;&]?\s*[A-Z])*(?:\s*[.):：、].*)?", re.DOTALL)
 _TOLERANCE = 0.98  # of the best fit: a few odd records decide nothing
 _EPSILON = 1e-9
@@ -28,8 +29,11 @@ def right_or_soft(name: str, soft: float) -> float:
     return soft if name in SOFT or "soft" in name else float(soft == 1.0)
 
 
-def decide(samples: list[Sample], path: Path) -> None:
+def decide(samples: list[Sample], path: Path, from_zero: bool = False) -> None:
     """Replace truths that are texts or indices by letters, if this is what the truths of the log are.
+
+    Args:
+        from_zero: the form counts indices from 0 where nothing in the log says otherwise.
 
     Raises:
         UserError: several meanings fit, give different letters, and no score of the log tells which is meant.
@@ -46,6 +50,8 @@ def decide(samples: list[Sample], path: Path) -> None:
         unlike = [s for s in known if len({_letters(name, s) for name in names}) > 1]
         agreed = {name: sum(_agreement(sample, _letters(name, sample)) for sample in unlike) for name in names}
         names = [name for name in names if agreed[name] == max(agreed.values())]
+        if from_zero and set(names) == {_FROM_ZERO, _FROM_ONE}:
+            names = [_FROM_ZERO]
         unlike = [s for s in unlike if len({_letters(name, s) for name in names}) > 1]
         if unlike and "letters" not in names:
             raise UserError(
@@ -86,7 +92,7 @@ def _as_letters(sample: Sample) -> frozenset[str] | None:
 
 
 def _as_text(sample: Sample) -> frozenset[str] | None:
-    text = sample.truth or ""
+    text = _TAGS.sub("", sample.truth or "").strip()
     found = _option_with(sample, text)
     if found is None and not _IS_LETTERS.fullmatch(_AROUND.sub("", text)) and len(text.strip()) > 1:
         return parse_truth(text, sample.options) or None  # texts of several options
@@ -105,18 +111,20 @@ def _option_with(sample: Sample, text: str) -> frozenset[str] | None:
 
 def _as_index(first: int) -> Callable[[Sample], frozenset[str] | None]:
     def index(sample: Sample) -> frozenset[str] | None:
-        text = (sample.truth or "").strip()
-        if not (text.isascii() and text.isdigit() and len(text) < 3):
+        parts = [part.strip() for part in _TAGS.sub("", sample.truth or "")[:200].split(",")]
+        if not all(part.isascii() and part.isdigit() and len(part) < 3 for part in parts):
             return None
-        place = int(text) - first
-        return frozenset(LETTERS[place]) if 0 <= place < min(len(sample.options or ()), len(LETTERS)) else None
+        places = [int(part) - first for part in parts]
+        known = 0 <= min(places) and max(places) < min(len(sample.options or ()), len(LETTERS))
+        return frozenset(LETTERS[place] for place in places) if known else None
 
     return index
 
 
+_FROM_ZERO, _FROM_ONE = "an index from 0", "an index from 1"
 _MEANINGS: dict[str, Callable[[Sample], frozenset[str] | None]] = {
     "letters": _as_letters,
     "the text of an option": _as_text,
-    "an index from 0": _as_index(0),
-    "an index from 1": _as_index(1),
+    _FROM_ZERO: _as_index(0),
+    _FROM_ONE: _as_index(1),
 }

@@ -18,6 +18,7 @@ from recipe.tw_grpo.scoring.forms import (
     ms_swift,
     public,
     verl_dump,
+    verl_generation,
     video_mme,
     video_r1,
     vlmevalkit,
@@ -45,6 +46,7 @@ FORMS: dict[str, Form] = {
     "vlmevalkit": vlmevalkit,
     "ms-swift": ms_swift,
     "verl": verl_dump,
+    "verl-generation": verl_generation,
     "generic": generic,
 }
 

@@ -26,7 +26,7 @@ from recipe.tw_grpo.scoring.sample import (
     user_text,
 )
 from recipe.tw_grpo.toolbox.errors import UserError
-from recipe.tw_grpo.toolbox.letters import listed_options
+from recipe.tw_grpo.toolbox.letters import LETTERS, listed_options
 
 _RIGHT = ("gt_answer", "gt-answer", "answer", "target")  # the right answer in the table of a metric
 _YES_OR_NO = ("yes", "no")
@@ -60,6 +60,7 @@ def samples(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
     yes_or_no = not options and (truth or "").strip().lower() in _YES_OR_NO
     if yes_or_no:
         options = _YES_OR_NO
+    truth = _told_letter(truth, options, metrics) or truth
     key = f"{field(record, 'doc_id', where)} {record.get('doc_hash', '')}".strip()
     video = next((v for n in ("video", "video_id", "videoID", "video_path") if not is_missing(v := more.get(n))), None)
     for i, answer in enumerate(answers):
@@ -94,6 +95,15 @@ def _options(doc: Mapping[str, Any], told: Mapping[str, Any], asked: str, where:
         or (tuple(map(str, columns)) if len(columns) > 1 else ())
         or None
     )
+
+
+def _told_letter(truth: str | None, options: tuple[str, ...] | None, metrics: Mapping[str, Any]) -> str | None:
+    """The letter a metric says is right, where the target is the text of several options."""
+    if (options or ()).count(truth or "") < 2:
+        return None
+    told = {str(table[name]) for table in metrics.values() for name in _RIGHT if name in table}
+    letters = {letter for letter in told if letter in LETTERS[: len(options or ())] and len(letter) == 1}
+    return letters.pop() if len(letters) == 1 else None
 
 
 def _first_word(answer: str | None) -> str | None:
