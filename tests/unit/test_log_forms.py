@@ -4,6 +4,7 @@
 The files in `log_forms/` were written for these tests; each holds right and wrong answers.
 """
 
+import csv
 import json
 import os
 import pickle
@@ -25,6 +26,7 @@ from recipe.tw_grpo.toolbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Path(__file__).parent / "log_forms"
+DATA = ROOT.parent / "shared/data"
 CASES = ROOT.parent / "shared/cases"
 OPTIONS = ["left", "right"]
 
@@ -158,6 +160,25 @@ def test_lmms_eval_counts_from_zero_where_nothing_tells(tmp_path):
     generic = [{"id": i, "truth": str(i + 1), "options": list("wxyz"), "response": "A"} for i in range(3)]
     with pytest.raises(UserError, match="an index from 0 or as an index from 1"):
         read_log(lines(tmp_path / "log.jsonl", generic))
+
+
+@pytest.mark.skipif(not (DATA / "nextqa_val_index_answers.csv").exists(), reason="no ../shared/data")
+@pytest.mark.parametrize("scored", [True, False])
+@pytest.mark.parametrize("written", ["letter", "text", "index"])
+def test_real_questions_get_their_own_labels(tmp_path, written, scored):
+    """1,200 NExT-QA questions, some with numbers for options, as a log of each kind of target."""
+    rng, rows, right = random.Random(0), [], []
+    with (DATA / "nextqa_val_index_answers.csv").open(newline="") as file:
+        for i, q in enumerate(csv.DictReader(file)):
+            options, index = [q[f"a{j}"] for j in range(5)], int(q["answer"])
+            right.append("ABCDE"[index])
+            target = {"letter": right[-1], "text": options[index], "index": q["answer"]}[written]
+            response = rng.choice("ABCDE")
+            row = {"doc_id": i, "doc": q, "target": target, "filtered_resps": [response]}
+            rows.append(row | ({"exact_match": float(response == right[-1])} if scored else {}))
+    log = read_log(lines(tmp_path / "log.jsonl", rows))
+    assert right_letters(log).split() == right and len(right) == 1200
+    assert summarize(log, "tolerant", draws=2)["recorded"] == {"compared": 1200 if scored else 0, "differ": 0}
 
 
 def test_several_indices(tmp_path):
