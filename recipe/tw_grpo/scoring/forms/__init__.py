@@ -21,6 +21,7 @@ from recipe.tw_grpo.scoring.forms import (
     verl_generation,
     video_mme,
     video_r1,
+    videochat_r1,
     vlmevalkit,
 )
 from recipe.tw_grpo.scoring.sample import Sample
@@ -41,6 +42,7 @@ FORMS: dict[str, Form] = {
     "lmms-eval": lmms_eval,
     "batch": batch,
     "video-r1": video_r1,
+    "videochat-r1": videochat_r1,
     "video-mme": video_mme,
     "mmvu": mmvu,
     "vlmevalkit": vlmevalkit,

@@ -5,7 +5,7 @@
      "ground_truth": "<answer>B</answer>", "model_output": "<think>…</think><answer>B</answer>",
      "extracted_answer": "B", "accuracy_score": 1.0}
 
-R1-V's lists have the question as text or messages and often no options: what has no right letters is left out.
+R1-V's lists (`image_path`, `is_correct`) often have no options: what has no right letters is left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from recipe.tw_grpo.scoring.sample import Sample, make_sample, text_of, truth_of
+from recipe.tw_grpo.scoring.sample import Sample, make_sample, number, text_of, truth_of
 from recipe.tw_grpo.toolbox.letters import listed_options
 
 
@@ -29,7 +29,8 @@ def samples(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
     question = record.get("question")
     question = question if isinstance(question, dict) else {"question": question}
     response = text_of(record, "model_output", where)
-    asked, video = question.get("problem") or question.get("question"), question.get("video")
+    asked = question.get("problem") or question.get("question")
+    video = question.get("video") or question.get("image_path")
     listed = question.get("options") or listed_options(str(asked or ""))
     # Not the folder of the video and not fields that scripts add: two models' logs come from two machines.
     identity = [*map(question.get, ("problem_id", "question_id", "id")), Path(str(video)).name, asked, listed]
@@ -51,5 +52,4 @@ def samples(record: dict[str, Any], where: str, line: int) -> Iterator[Sample]:
 
 
 def _scores(record: Mapping[str, Any]) -> dict[str, float]:
-    score = record.get("accuracy_score")
-    return {"accuracy_score": float(score)} if isinstance(score, int | float) else {}
+    return {name: s for name in ("accuracy_score", "is_correct") if (s := number(record.get(name))) is not None}
