@@ -272,7 +272,7 @@ def test_intervals_are_seeded_and_clustered_by_video(tmp_path):
         ('{"response": 7, "truth": "A"}\n', "line 1: 'response' is no text: 7"),
         ('{"response": "A", "truth": {"A": 1}}\n', "line 1: 'truth' must be a text"),
         ('{"response": "A", "truth": "A", "options": "AB"}\n', "line 1: 'options' must be a list of texts"),
-        ('{"model_output": null, "ground_truth": "A"}\n', "line 1: 'model_output' is no text: None"),
+        ('{"model_output": 7, "ground_truth": "A"}\n', "line 1: 'model_output' is no text: 7"),
         ('{"doc_id": 0, "filtered_resps": [0.5, 1.0]}\n', "line 1: 'filtered_resps' holds no text"),
         ("[1, 2", "not a JSON list"),
     ],

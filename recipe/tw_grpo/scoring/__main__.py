@@ -17,11 +17,12 @@ from recipe.tw_grpo.reward import MULTI, SINGLE
 from recipe.tw_grpo.scoring.compare import compare, page
 from recipe.tw_grpo.scoring.hacking import hacking_rows
 from recipe.tw_grpo.scoring.published import published_rows
-from recipe.tw_grpo.scoring.reading import read_log
+from recipe.tw_grpo.scoring.reading import Log, read_log
 from recipe.tw_grpo.scoring.score import summarize
 from recipe.tw_grpo.scoring.speed import speed_rows
 from recipe.tw_grpo.toolbox.bootstrap import DRAWS
 from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
+from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.files import write_whole
 from recipe.tw_grpo.toolbox.tables import latex, markdown, print_table
 
@@ -88,10 +89,24 @@ def notes(summaries: Sequence[dict[str, Any]]) -> list[str]:
             lines.append(
                 f"{s['log']}: {s['without_truth']} of {s['responses']} responses have no right letters, not in n"
             )
-        if s["recorded"]["compared"]:
-            same = s["recorded"]["compared"] - s["recorded"]["differ"]
-            lines.append(f"{s['log']}: {same} of {s['recorded']['compared']} scores are those the log itself gives")
+        if s["open_ended"]:
+            lines.append(f"{s['log']}: {s['open_ended']} responses to open-ended questions, left out")
+        for name, part in s["scores"].items():
+            same = part["compared"] - part["differ"]
+            lines.append(
+                f"{s['log']}: {same} of {part['compared']} scores are those the log itself gives ({name}), "
+                f"{part['differ']} differ"
+            )
     return lines
+
+
+def nothing_scorable(log: Log, summary: dict[str, Any]) -> str:
+    """Why a log has no number: what is in it instead."""
+    return (
+        f"{log.path}: nothing in it can be scored (read as {log.form}): of {summary['responses'] + log.open_ended} "
+        f"responses {log.open_ended} are to open-ended questions and {summary['without_truth']} have no right letters; "
+        f"its fields are {', '.join(log.names)}; right answers in another file are given by --truths"
+    )
 
 
 def compare_tables(result: dict[str, Any], shown: int) -> list[Table]:
@@ -159,6 +174,7 @@ def _scoring_options(parser: Parser) -> None:
     add = parser.add_argument
     add("--rule", choices=CHOICES["rule"], default="tolerant", help="how answers are read, see docs/scoring.md")
     add("--by", metavar="FIELD", help="field of the categories ('folder': the video's); default: the first there is")
+    add("--truths", type=Path, metavar="FILE", help="right answers by id, for logs without them (batch outputs)")
     add("--draws", type=integer(1), default=DRAWS, help="of the bootstrap")
     add("--seed", type=integer(0), default=0, help="of the bootstrap")
     _output_options(parser)
@@ -170,11 +186,16 @@ def main_score(argv: Sequence[str]) -> None:
         prog=PROGRAM,
         description="What response logs are worth. Other commands: compare A B, hacking LOG…, published, speed.",
     )
-    parser.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="JSONL of any form, see docs/scoring.md")
+    parser.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="log of any form, see docs/scoring.md")
     _scoring_options(parser)
     args = parser.parse_args(argv)
     chosen = {"by": args.by, "draws": args.draws, "seed": args.seed}
-    summaries = [summarize(read_log(path), args.rule, **chosen) for path in args.logs]
+    summaries = []
+    for path in args.logs:
+        log = read_log(path, args.truths)
+        summaries.append(summarize(log, args.rule, **chosen))
+        if not summaries[-1]["n"]:
+            raise UserError(nothing_scorable(log, summaries[-1]))
     for note in notes(summaries):
         print(f"scoring: note: {note}", file=sys.stderr, flush=True)
     data = {"rule": args.rule, "draws": args.draws, "seed": args.seed, "logs": summaries}
@@ -191,7 +212,7 @@ def main_compare(argv: Sequence[str]) -> None:
     _scoring_options(parser)
     args = parser.parse_args(argv)
     chosen = {"by": args.by, "draws": args.draws, "seed": args.seed}
-    result = compare(read_log(args.a), read_log(args.b), args.rule, **chosen)
+    result = compare(read_log(args.a, args.truths), read_log(args.b, args.truths), args.rule, **chosen)
     for which in "ab":
         if result[f"only_in_{which}"]:
             many = result[f"only_in_{which}"]

@@ -15,6 +15,7 @@ from recipe.tw_grpo.answers import parse_answer, parse_truth, strict_pieces
 from recipe.tw_grpo.reward import MULTI, SINGLE, format_reward, kind_of, soft_reward
 from recipe.tw_grpo.scoring.kinds import KINDS, malformed
 from recipe.tw_grpo.scoring.reading import Log, Sample, categories
+from recipe.tw_grpo.scoring.truths import right_or_soft
 from recipe.tw_grpo.toolbox.bootstrap import DRAWS, Clusters
 
 
@@ -46,7 +47,7 @@ class Scored:
 def score(sample: Sample, rule: str) -> Scored:
     """What one sample is worth under `rule`, "tolerant" or "strict" (see `answers.parse_answer`)."""
     options = list(sample.options) if sample.options else None
-    tolerant = parse_answer(sample.response, options)
+    tolerant = parse_answer(sample.response if sample.answer is None else sample.answer, options)
     predicted = tolerant
     if rule == "strict":
         untagged = sample.untagged
@@ -70,9 +71,10 @@ def summarize(log: Log, rule: str, *, by: str | None = None, draws: int = DRAWS,
         by: field of the categories, see `reading.categories`.
 
     Returns:
-        log, form, rule, responses, n (scored), duplicates, unreadable, without_truth, correct, acc, soft_acc, their
-        intervals, format, videos; the same of "single" and "multi" and of every category; "malformed": how many by
-        kind; "recorded": how many scores that the log itself gives (duplicates too) were compared, and differ.
+        log, form, rule, responses, n (scored), duplicates, unreadable, open_ended, without_truth, correct, acc,
+        soft_acc, their intervals, format, videos; the same of "single" and "multi" and of every category; "malformed":
+        how many by kind; "recorded": how many scores that the log itself gives (duplicates too) were compared, and
+        differ; "scores": the same by the name of the score.
     """
     scored = [score(sample, rule) for sample in log.samples]
     field, names = categories(log.samples, by)
@@ -88,9 +90,7 @@ def summarize(log: Log, rule: str, *, by: str | None = None, draws: int = DRAWS,
     duplicates = Counter(row.kind for row in dropped)
     for kind, part in zip((SINGLE, MULTI), numbers[1:3], strict=True):
         part["duplicates"] = duplicates[kind]
-    recorded = [
-        (row.soft, row.sample.recorded) for row in scored + dropped if None not in (row.soft, row.sample.recorded)
-    ]
+    scores = _recorded(scored + dropped)
     counts = Counter(row.malformed for row in scored)
     return {
         "log": str(log.path),
@@ -100,15 +100,30 @@ def summarize(log: Log, rule: str, *, by: str | None = None, draws: int = DRAWS,
         **numbers[0],
         "duplicates": len(log.duplicates),
         "unreadable": log.unreadable,
+        "open_ended": log.open_ended,
         "without_truth": len(scored) - len(known),
-        "format": sum(row.format for row in scored) / len(scored),
+        "format": sum(row.format for row in scored) / len(scored) if scored else None,
         SINGLE: numbers[1],
         MULTI: numbers[2],
         "by": field,
         "categories": dict(zip(values, numbers[3:], strict=True)),
         "malformed": {kind: counts[kind] for kind in KINDS if counts[kind]},
-        "recorded": {"compared": len(recorded), "differ": sum(abs(a - b) > 1e-9 for a, b in recorded)},
+        "recorded": {key: sum(part[key] for part in scores.values()) for key in ("compared", "differ")},
+        "scores": scores,
     }
+
+
+def _recorded(rows: list[Scored]) -> dict[str, dict[str, int]]:
+    """For every score of the log by name: how many were compared with ours, how many differ."""
+    result: dict[str, dict[str, int]] = {}
+    for row in rows:
+        if row.soft is None:
+            continue
+        for name, value in (row.sample.recorded or {}).items():
+            part = result.setdefault(name, {"compared": 0, "differ": 0})
+            part["compared"] += 1
+            part["differ"] += abs(right_or_soft(name, row.soft) - value) > 1e-9
+    return result
 
 
 def _numbers(groups: list[list[Scored]], draws: int, seed: int) -> list[dict[str, Any]]:
