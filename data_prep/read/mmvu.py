@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from data_prep.read.answers import letter_positions, plain_options
+from data_prep.read.answers import letter_positions, lettered_options, question_of
 from data_prep.read.question import Question, Reading
 from data_prep.read.records import load_json, need, read_records, records_of, text_of
 from recipe.tw_grpo.toolbox.errors import UserError
@@ -27,11 +27,12 @@ def _record(record: Any, where: str) -> Question | str:
     choices = need(record, "choices", dict, where)
     if list(choices) != list(LETTERS[: len(choices)]):
         raise UserError(f"{where}: 'choices' must be lettered A, B, C, ..., found {ascii(list(choices)):.60}")
-    options = plain_options(list(choices.values()), where, "choices")
+    options = lettered_options(list(choices.values()), where, "choices")
     # .../resolve/main/videos/Art/0.mp4 as an address, or a path
     video = text_of(record, "video", where).partition("/resolve/main/")
     right = letter_positions(text_of(record, "answer", where), options, where)
     if right is None or len(right) > 1:
         raise UserError(f"{where}: 'answer' must be one letter, found {ascii(record['answer']):.60}")
     scene = (video[2] or video[0]).removeprefix("videos/").removesuffix(".mp4")
-    return Question(where, question_id, scene, video[2] or video[0], text_of(record, "question", where), options, right)
+    text = question_of(record, "question", options, where)
+    return Question(where, question_id, scene, video[2] or video[0], text, options, right)
