@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from data_prep.read.lettering import label_of, split_labels, without_options
+from data_prep.read.lettering import TwoLetters, label_of, split_labels, without_options
 from data_prep.read.records import text_of
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.letters import LETTERS
@@ -36,6 +36,17 @@ def labelled_options(texts: Any, where: str, key: str = "options") -> tuple[tupl
     """The same, and the letters or numbers as they are written ("a", "1"); () where there are none."""
     bare, labels = split_labels(plain_options(texts, where, key), where, key)
     return (plain_options(bare, where, key) if labels else tuple(bare)), tuple(labels)
+
+
+def options_of_certain(error: TwoLetters, answer: str, where: str, key: str) -> tuple[str, ...]:
+    """Options without either of their two letters, where both name the same option as `answer`; else raises `error`."""
+    if not all(error.inner) or len({label.position for label in error.inner if label}) < len(error.inner):
+        raise error
+    texts = plain_options([label.rest for label in error.inner if label], where)
+    right = letter_positions(answer, texts, where, key)
+    if right and all(error.inner[i].position == i for i in right):
+        return texts
+    raise error
 
 
 def question_of(record: Any, key: str, options: Sequence[str], where: str) -> str:

@@ -29,7 +29,15 @@ _LISTED = rf"(?:(?i:{_WORD})\s?)?[(（\[]?(?:{_NAME})\s?{_MARK}{{1,2}}\s*"  # a 
 
 
 class TwoLetters(UserError):
-    """Two letters before an option that contradict each other: which one an answer means cannot be known."""
+    """Two letters before an option that contradict each other: which one an answer means cannot be known.
+
+    Args:
+        inner: the second letter of every option, None where there is none.
+    """
+
+    def __init__(self, message: str, inner: Sequence[Label | None]) -> None:
+        super().__init__(message)
+        self.inner = inner
 
 
 class Label(NamedTuple):
@@ -106,10 +114,13 @@ def _second_letters(rests: list[str], where: str, key: str) -> list[str]:
              for label, rest in zip(inner, rests, strict=True)]  # fmt: skip
     if all(label and label.position == place for place, label in enumerate(inner)):
         return [label.rest for label in inner if label]
+    own = [bool(label) and label.position == place for place, label in enumerate(inner)]
+    meant = len(rests) if not (all(inner) and any(own)) else len(LETTERS)  # "D." of two options is an initial
     for place, label in enumerate(inner):
-        if label and label.position != place and label.position < len(rests):
+        if label and not own[place] and label.position < meant:
             raise TwoLetters(
-                f"{where}: {key}[{place}] has two letters, {LETTERS[place]} and {label.name}: {ascii(rests[place]):.60}"
+                f"{where}: {key}[{place}] has two letters, {LETTERS[place]} and {label.name}: {rests[place]!a:.60}",
+                inner,
             )
     return rests
 

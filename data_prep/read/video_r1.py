@@ -14,8 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_prep.read.answers import answer_positions, labelled_options, question_of, refuse_disagreement
+from data_prep.read.answers import (
+    answer_positions,
+    labelled_options,
+    options_of_certain,
+    question_of,
+    refuse_disagreement,
+)
 from data_prep.read.data_sets import refuse_other_data_set
+from data_prep.read.lettering import TwoLetters
 from data_prep.read.question import Question, Reading
 from data_prep.read.records import id_of, load_json, name_of, read_records, records_of, seconds_of, text_of
 from recipe.tw_grpo.toolbox.errors import UserError
@@ -89,8 +96,11 @@ def read_record(record: Any, where: str) -> Question | str:
     where = f"{where}, {keys[0]} {question_id!a:.60}"
     if "options" not in record:
         raise UserError(f"{where}: key 'options' is missing; is this a file of another data set?")
-    options, labels = labelled_options(record.get("options"), where)
     label = "solution" if "solution" in record else "answer"
+    try:
+        options, labels = labelled_options(record["options"], where)
+    except TwoLetters as error:
+        options, labels = options_of_certain(error, text_of(record, label, where), where, label), ()
     right = answer_positions(text_of(record, label, where), options, where, label, labels)
     if label == "solution" and record.get("answer") not in (None, ""):
         refuse_disagreement(text_of(record, "answer", where), right, options, where)

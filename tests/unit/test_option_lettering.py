@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.read import nextgqa, video_r1
+from data_prep.read import mmvu, nextgqa, video_r1
 from data_prep.read.answers import answer_positions, labelled_options, lettered_options
 from data_prep.read.lettering import without_options
 from recipe.tw_grpo.toolbox.errors import UserError
@@ -112,6 +112,21 @@ def test_a_record_with_two_letters_is_left_out_and_named(tmp_path):
     reading = video_r1.read(path)
     assert len(reading.questions) == 1 and reading.left_out == {"whose options have two letters": 1}
     assert "problem_id '2'" in reading.notes[0]
+
+
+def test_two_letters_are_no_doubt_where_both_name_the_right_option(tmp_path):
+    """MMVU as published: the third choice is called D inside, the right one A both times."""
+    texts = ["A. x", "B. y", "D. z"]
+    derived = {"problem_id": 1, "problem": "q", "options": [f"{a}. {b}" for a, b in zip("ABC", texts, strict=True)],
+               "solution": "<answer>A</answer>", "path": "a.mp4"}  # fmt: skip
+    own = {"id": "v_1", "video": "videos/Art/0.mp4", "question_type": "multiple-choice", "question": "q",
+           "choices": dict(zip("ABC", texts, strict=True)), "answer": "A"}  # fmt: skip
+    path = tmp_path / "validation.json"
+    for read, record, label in ((video_r1.read, derived, "solution"), (mmvu.read, own, "answer")):
+        path.write_text(json.dumps([record, {**record, "problem_id": 2, "id": "v_2", label: "C"}]))
+        reading = read(path)
+        assert [(q.options, q.right) for q in reading.questions] == [(("x", "y", "z"), (0,))]
+        assert reading.left_out == {"whose options have two letters": 1}
 
 
 @needs_cases
