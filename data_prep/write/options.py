@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options all four commands share: each is declared, and checked, once and means the same everywhere."""
+"""The options all five commands share: each is declared, and checked, once and means the same everywhere."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one run of all four commands: find the videos, choose, make records, store frames, write parquet and report.
+"""The one run of all five commands: find the videos, choose, make records, store frames, write parquet and report.
 
 A command gives a `Plan`: which question is asked how, and what its report says. Everything the commands have in common,
 options included (options.py), has its meaning here.

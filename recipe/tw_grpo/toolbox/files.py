@@ -28,7 +28,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         reason = error.strerror or str(error)
         if str(part) not in f"{error.filename} {reason}":
             raise
-        raise OSError(error.errno, reason.replace(str(part), str(path)), str(path)) from None
+        reason = reason.replace(str(part), str(path))
+        raise (OSError(error.errno, reason, str(path)) if error.errno else OSError(f"{path}: {reason}")) from None
     finally:
         with contextlib.suppress(OSError):  # no name of a file: the error above says so
             part.unlink(missing_ok=True)
