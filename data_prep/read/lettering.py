@@ -25,7 +25,7 @@ _LABEL = re.compile(
 _ABBREVIATION = re.compile(r"\s*(?:[A-Za-z]\.){2,}")  # "U.S. army", "a.m."
 _ORDER = re.compile(rf"\s*(?:[(（\[](?:{_NAME})[)）\]][\s,;、→>-]*){{2,}}")  # "(b)(a)(c)" is a text, not a letter
 _HEADING = r"(?i:\b(?:candidate |answer )?(?:options|choices|candidates|answers)(?: are)?\s?[:：])"
-_LISTED = rf"(?:(?i:{_WORD})\s?)?[(（\[]?(?:{_NAME})\s?{_MARK}{{1,2}}\s*"  # a label inside a question
+_LISTED = rf"[(（\[]?(?:{_NAME})\s?{_MARK}{{1,2}}\s*"  # a label inside a question
 
 
 class TwoLetters(UserError):
@@ -60,8 +60,8 @@ def label_of(text: str) -> Label | None:
     digits = name.isdigit()
     if not rest.strip() and (digits or match["alone"] or match["word"]):
         return None
-    if digits and not match["bracket"] and re.match(r"\d", rest):
-        if ":" in match[0] or not match[0][-1].isspace():
+    if digits and match["name"] and not match["word"] and re.match(r"\d", rest):
+        if ":" in match[0] or match[0][-1] == ".":
             return None
     return Label(name, int(name) - 1 if digits else LETTERS.index(name.upper()), rest)
 
@@ -152,13 +152,22 @@ def without_options(question: str, options: Sequence[str], where: str, key: str 
 def _cut(question: str, options: Sequence[str], labelled: bool) -> str | None:
     """`question` before a list of `options` at its end, labelled or a line each; None if it ends in no such list."""
     mark = rf"(?<!\w){_LISTED}\Z" if labelled else r"\n\s*(?:[-*•]\s*)?\Z"
+    word = False
     rest = question  # 24 characters of it hold any label
     for option in reversed(options):
         rest, text = rest.rstrip(" \t\r\n.,;"), option.rstrip(" .,;")
+        if labelled and not rest.endswith(text):  # "… Option B: y": the word before the label
+            rest, word = _without_word(rest), True
         end = re.search(mark, rest[: len(rest) - len(text)][-24:]) if rest.endswith(text) else None
         if not end:
             return None
         rest = rest[: len(rest) - len(text) - len(end[0])]
-    rest = rest.rstrip()
+    rest = _without_word(rest) if word else rest.rstrip()
     start = max(0, len(rest) - 32)  # no heading is longer
     return (rest[:start] + re.sub(rf"{_HEADING}\Z", "", rest[start:])).rstrip()
+
+
+def _without_word(text: str) -> str:
+    """`text` without "Option" at its end."""
+    text = text.rstrip()
+    return (text[:-12] + re.sub(rf"(?i:\b{_WORD})\Z", "", text[-12:])).rstrip(" \t\r\n.,;")

@@ -83,10 +83,21 @@ def test_a_number_that_is_label_and_text_is_refused():
 
 @pytest.mark.parametrize(
     "question",
-    ["why?\nA. x b\nB. y", "why? Options: (A) x b (B) y", "why?\nx b\ny", "why?\nOptions:\n1. x b;\n2. y.", "why?"],
+    [
+        "why?\nA. x b\nB. y",
+        "why? Options: (A) x b (B) y",
+        "why?\nx b\ny",
+        "why?\nOptions:\n1. x b;\n2. y.",
+        "why?",
+        "why? Option A: x b, Option B: y",
+    ],
 )
 def test_options_listed_in_the_question_come_off(question):
     assert without_options(question, ["x b", "y"], "here") == "why?"
+
+
+def test_a_listed_option_may_end_in_the_word_option():
+    assert without_options("why? A. no answer B. an option C. y", ["no answer", "an option", "y"], "here") == "why?"
 
 
 def test_a_question_that_only_speaks_of_its_options_stays():
