@@ -106,7 +106,8 @@ def read_benchmark(name: str, path: Path) -> tuple[Reading, str]:
     reading = video_r1.read(path) if form == "video_r1" else BENCHMARKS[name].read(path)
     if not reading.questions:
         raise UserError(f"{path}: no multiple-choice question of {name} in it; nothing to write")
-    refuse_other_data_set(path, reading, *BENCHMARKS[name].names)
+    for question in reading.questions:
+        refuse_other_data_set(question, *BENCHMARKS[name].names)
     refuse_duplicates(reading.questions)
     return reading, form
 

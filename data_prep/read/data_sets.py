@@ -8,10 +8,8 @@ under this one's name. Where a record says nothing, nothing is said about it.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from pathlib import Path
 
-from data_prep.read.question import Question, Reading
+from data_prep.read.question import Question
 from recipe.tw_grpo.toolbox.errors import UserError
 
 NEXT, STAR, CLEVRER = "NExT-QA", "STAR", "CLEVRER"
@@ -40,14 +38,9 @@ def data_set_of(question: Question) -> str | None:
     return CLEVRER if re.fullmatch(r"video_\d{5}", question.scene) else None
 
 
-def refuse_other_data_set(path: Path, reading: Reading, *names: str) -> None:
-    """Raise UserError if a question says that it is from a data set that is none of `names`."""
-    found = Counter(data_set_of(question) for question in reading.questions)
-    others = {name: count for name, count in found.items() if name and name not in names}
-    if others:
-        name, count = max(others.items(), key=lambda item: item[1])
-        first = next(question for question in reading.questions if data_set_of(question) == name)
-        raise UserError(
-            f"{first.where}: is a question of {name}, as are {count:,} of {len(reading.questions):,} in {path}; "
-            f"expected {' or '.join(names)}"
-        )
+def refuse_other_data_set(question: Question, *names: str) -> Question:
+    """`question`; raises UserError if it says that it is from a data set that is none of `names`."""
+    said = data_set_of(question)
+    if said and said not in names:
+        raise UserError(f"{question.where}: is a question of {said}, expected {' or '.join(names)}; is this its file?")
+    return question

@@ -60,19 +60,22 @@ def read_mixed(
         own: reader of a record of the data set's own form, which has no `options`.
     """
     content = records_of(path, load_json(path), "a list of questions")
-    reading = read_records(path, content, partial(_read_ours, ours=ours, own=own))
-    refuse_other_data_set(path, reading, data_set)
+    reading = read_records(path, content, partial(_read_ours, data_set=data_set, ours=ours, own=own))
     if not reading.questions:
         raise UserError(f"{path}: none of its {len(content):,} records is a multiple-choice question of {data_set}")
     return reading
 
 
-def _read_ours(record: Any, where: str, ours: Callable[[str], bool], own: Callable | None) -> Question | str:
+def _read_ours(
+    record: Any, where: str, data_set: str, ours: Callable[[str], bool], own: Callable | None
+) -> Question | str:
     if own and not (isinstance(record, dict) and "options" in record and "choices" not in record):
         return own(record, where)
-    if isinstance(record, dict) and "data_source" in record and not ours(text_of(record, "data_source", where)):
+    claimed = isinstance(record, dict) and "data_source" in record
+    if claimed and not ours(text_of(record, "data_source", where)):
         return OTHER_DATA_SETS
-    return read_record(record, where)
+    question = read_record(record, where)
+    return question if claimed or isinstance(question, str) else refuse_other_data_set(question, data_set)
 
 
 def read_record(record: Any, where: str) -> Question | str:

@@ -31,7 +31,7 @@ def own_star(number):
 
 @needs_real
 def test_a_file_of_next_gqa_is_none_of_star():
-    with pytest.raises(UserError, match="record 0, id '2834146886_8': is a question of NExT-QA, as are 1,200 of 1,200"):
+    with pytest.raises(UserError, match="record 0, id '2834146886_8': is a question of NExT-QA, expected STAR"):
         star.read(REAL / "nextgqa_val_1200.json")
     assert len(nextgqa.read(REAL / "nextgqa_val_1200.json").questions) == 1200
 
@@ -53,6 +53,11 @@ def test_a_question_of_another_data_set_is_refused(read, record, says, tmp_path)
     path = forms.dump(tmp_path / "in.json", [record])
     with pytest.raises(UserError, match=says):
         read(path)
+
+
+def test_what_a_record_says_of_its_source_counts_more_than_its_path(tmp_path):
+    file = forms.dump(tmp_path / "in.json", [{**RECORD, "path": "./STAR/v.mp4", "data_source": "NeXT-QA"}])
+    assert len(nextgqa.read(file).questions) == 1
 
 
 @pytest.mark.parametrize("path", ["/MVBench/clevrer/video_validation/video_10009.mp4", "star/Charades_v1_480/A.mp4"])

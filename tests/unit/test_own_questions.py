@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from damage import damaged
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from data_prep import own
 from data_prep.read import own as reader
@@ -100,6 +103,20 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(file):
     file.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n")
     reading = reader.read(file)
     assert isinstance(reading, Reading) and reading.questions[0].right == (0, 2)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_damage_gives_one_line_or_labels_that_stand(file, data):
+    content, _ = damaged(data, [GOOD, {**GOOD, "id": "2", "answers": ["B"]}])
+    write(file, *content)
+    try:
+        questions = reader.read(file).questions
+    except UserError as error:
+        assert "questions.jsonl: line " in str(error) and len(str(error).splitlines()) == 1
+        return
+    for question in questions:
+        assert question.right and max(question.right) < len(question.options) == len(set(question.options))
 
 
 def test_as_a_script_it_ends_with_one_line(file):
