@@ -42,5 +42,5 @@ def refuse_other_data_set(question: Question, *names: str) -> Question:
     """`question`; raises UserError if it says that it is from a data set that is none of `names`."""
     said = data_set_of(question)
     if said and said not in names:
-        raise UserError(f"{question.where}: is a question of {said}, expected {' or '.join(names)}; is this its file?")
+        raise UserError(f"{question.where}: is a question of {said}, expected {' or '.join(names)}; take its file")
     return question
