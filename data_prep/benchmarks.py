@@ -18,6 +18,7 @@ if not __package__:  # run as a file: find `data_prep` in this clone even when t
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from data_prep.read import clevrer, mmvu, mvbench, nextgqa, tempcompass, video_r1, videomme
+from data_prep.read.data_sets import CLEVRER, NEXT, STAR, refuse_other_data_set
 from data_prep.read.question import Reading, as_published
 from data_prep.read.records import load_json, refuse_duplicates
 from data_prep.videos.find import VideoFinder, clevrer_path, read_map
@@ -28,6 +29,7 @@ from recipe.tw_grpo.toolbox.command_line import Parser, run_main
 from recipe.tw_grpo.toolbox.errors import UserError
 
 EVALUATION_PIXELS = 256 * TOKEN_PIXELS  # the paper evaluates at twice the pixels of training
+MVBENCH = ("MVBench", STAR, CLEVRER)  # its own form names folders of both
 NEXT_MAP = "map_vid_vidorID.json"
 
 
@@ -65,6 +67,7 @@ class Benchmark:
         split: of extra_info.
         read: reader of the benchmark's own form (the Video-R1 family's JSON is recognised for all).
         files: what --annotations is in that form.
+        names: which data sets of data_sets.py its questions may be from.
     """
 
     questions: int
@@ -72,15 +75,20 @@ class Benchmark:
     split: str
     read: Callable[[Path], Reading]
     files: str
+    names: tuple[str, ...]
 
 
 BENCHMARKS = {
-    "mmvu": Benchmark(625, "mmvu_multiple_choice", "validation", mmvu.read, "validation.json"),
-    "mvbench": Benchmark(4000, "mvbench_{videos}", "test", mvbench.read, "folder of 20 json files"),
-    "tempcompass": Benchmark(7540, "tempcompass_four_tasks", "test", tempcompass.read, "folder of 4 json files"),
-    "videomme": Benchmark(2700, "videomme_no_subtitles", "test", videomme.read, "test-*.parquet"),
-    "nextgqa": Benchmark(5553, "nextgqa_multiple_choice", "test", read_nextgqa, "test.csv"),
-    "clevrer": Benchmark(9238, "clevrer_counterfactual_multi_answer", "validation", read_clevrer, "validation.json"),
+    "mmvu": Benchmark(625, "mmvu_multiple_choice", "validation", mmvu.read, "validation.json", ("MMVU",)),
+    "mvbench": Benchmark(4000, "mvbench_{videos}", "test", mvbench.read, "folder of 20 json files", MVBENCH),
+    "tempcompass": Benchmark(
+        7540, "tempcompass_four_tasks", "test", tempcompass.read, "folder of 4 json files", ("TempCompass",)
+    ),
+    "videomme": Benchmark(2700, "videomme_no_subtitles", "test", videomme.read, "test-*.parquet", ("Video-MME",)),
+    "nextgqa": Benchmark(5553, "nextgqa_multiple_choice", "test", read_nextgqa, "test.csv", (NEXT,)),
+    "clevrer": Benchmark(
+        9238, "clevrer_counterfactual_multi_answer", "validation", read_clevrer, "validation.json", (CLEVRER,)
+    ),
 }
 
 
@@ -98,6 +106,8 @@ def read_benchmark(name: str, path: Path) -> tuple[Reading, str]:
     reading = video_r1.read(path) if form == "video_r1" else BENCHMARKS[name].read(path)
     if not reading.questions:
         raise UserError(f"{path}: no multiple-choice question of {name} in it; nothing to write")
+    for question in reading.questions:
+        refuse_other_data_set(question, *BENCHMARKS[name].names)
     refuse_duplicates(reading.questions)
     return reading, form
 

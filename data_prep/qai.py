@@ -86,7 +86,12 @@ def main(dataset: str, title: str, read: Reader, argv: Sequence[str] | None) -> 
                 "of bad videos": done.unusable,
                 "written": len(done.rows),
             }
-            report = {"policy": policy.summary(), "counts": counts, **statistics(done.pairs, policy)}
+            report = {
+                "policy": policy.summary(),
+                "counts": counts,
+                "notes": reading.notes,
+                **statistics(done.pairs, policy),
+            }
             return summary(args, report), [f"written to {args.output}: {len(done.rows):,} records"], report
 
         finder = VideoFinder(root, [question.video for question in questions], split, folders)
@@ -161,6 +166,7 @@ def summary(args: argparse.Namespace, report: dict[str, Any]) -> list[str]:
     lines += [
         f"  left out: {n:,} records {what}" for what, n in counts.items() if n and what not in ("read", "written")
     ]
+    lines += [f"  note: {note}" for note in report["notes"][:10]]
     leaks = ", ".join(policy["leaks"]) or "none"
     lines.append(f"style {policy['style']}; on invalid: {policy['on_invalid']}; leaks left in: {leaks}")
     lines.append(f"  {report['coverage']:.1%} of the questions can be negated in this style")

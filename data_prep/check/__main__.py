@@ -69,7 +69,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def check_rows(
-    rows: Sequence[Row], decode: bool, limit: int | None, count_tokens: Callable[[Row], int] | None
+    rows: Sequence[Row], decode: bool | str, limit: int | None, count_tokens: Callable[[Row], int] | None
 ) -> tuple[Problems, list[int]]:
     """Problems of all rows, and prompt lengths in tokens (empty without `count_tokens`).
 
@@ -159,6 +159,7 @@ def build_parser() -> Parser:
     add("--print", type=integer(0), default=2, dest="printed", help="records printed as text")
     add("--seed", type=int, default=0, help="of the samples")
     add("--no-decode", action="store_true", help="only look whether videos exist (decoding takes the time)")
+    add("--whole-videos", action="store_true", help="decode all of every video, not its beginning only (slow)")
     add("--model", type=Path, help="folder of a model: count the tokens of every prompt with its tokenizer")
     add("--max-prompt-length", type=integer(1), help="data.max_prompt_length of the run; needs --model")
     return parser
@@ -173,7 +174,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--model {args.model}: no such folder")
     rows = read_rows(args.file)
     counter = prompt_counter(args.model) if args.model else None
-    problems, lengths = check_rows(rows, not args.no_decode, args.max_prompt_length, counter)
+    problems, lengths = check_rows(
+        rows, "whole" if args.whole_videos else not args.no_decode, args.max_prompt_length, counter
+    )
     lines = statistics_lines(rows, lengths)
     order = sorted(random.Random(args.seed).sample(range(len(rows)), min(len(rows), max(args.samples, args.printed))))
     numbered = [(number, rows[number]) for number in order]

@@ -17,7 +17,7 @@ from typing import Any
 import av
 
 from data_prep.videos import frames as stored
-from data_prep.videos.files import FRAME_FOLDER_FPS, check_video, picture_files
+from data_prep.videos.files import FRAME_FOLDER_FPS, check_video, check_whole_video, picture_files, refuse_shape
 from data_prep.videos.sampling import TOKEN_PIXELS
 from data_prep.write.prompts import MEDIA_TAGS, VIDEO_TAG
 from recipe.tw_grpo.toolbox import torchvision_operators
@@ -110,8 +110,8 @@ def empty_keys(row: Row) -> str | None:
     return f"{empty[0]!r} of the entry of `videos` is empty" if empty else None
 
 
-def check_video_entry(entry: Mapping[str, Any] | None, decode: bool) -> str | None:
-    """What is wrong with a `videos` entry, or None."""
+def check_video_entry(entry: Mapping[str, Any] | None, decode: bool | str) -> str | None:
+    """What is wrong with a `videos` entry, or None; `decode`: its beginning (True), all of it ("whole"), or nothing."""
     video = (entry or {}).get("video")
     if not video:
         return "`videos` must have one entry with a `video`"
@@ -121,7 +121,9 @@ def check_video_entry(entry: Mapping[str, Any] | None, decode: bool) -> str | No
     if not path.exists():
         return f"video {path} does not exist"
     try:
-        check_video(path, decode)
+        check_video(path, bool(decode))
+        if decode == "whole":
+            check_whole_video(path, entry.get("video_end"))
         if decode and path.is_file() and entry.get("video_start"):
             _, seconds, _ = video_shape(path)
             if seconds and entry["video_start"] >= seconds:
@@ -180,6 +182,7 @@ def video_tokens(entry: Mapping[str, Any]) -> int:
         count = module.smart_nframes(dict(entry), total_frames=total, video_fps=rate)
     except ValueError as error:
         raise UserError(f"video {path}: {error}") from None
+    refuse_shape(path, height, width)
     if "resized_height" in entry:
         height, width = entry["resized_height"], entry["resized_width"]
     else:

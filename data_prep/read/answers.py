@@ -11,11 +11,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from data_prep.read.lettering import TwoLetters, label_of, split_labels, without_options
 from data_prep.read.records import text_of
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.letters import LETTERS
-
-_LETTERED = re.compile(r"\s*(?:\(([A-Z])\)|([A-Z])[.):])(?:\s+|$)")
 
 
 def plain_options(texts: Any, where: str, key: str = "options") -> tuple[str, ...]:
@@ -29,19 +28,30 @@ def plain_options(texts: Any, where: str, key: str = "options") -> tuple[str, ..
 
 
 def lettered_options(texts: Any, where: str, key: str = "options") -> tuple[str, ...]:
-    """Options without their letters: all of "A. x", "(A) x" or "A) x", in order; or none of them lettered."""
-    options = plain_options(texts, where, key)
-    matches = [_LETTERED.match(option) for option in options]
-    if not any(matches):
-        return options
-    if not all(matches):
-        number = next(i for i, match in enumerate(matches) if match is None)
-        raise UserError(f"{where}: {key}[{number}] has no letter, others have: {ascii(options[number]):.60}")
-    letters = "".join(match[1] or match[2] for match in matches)
-    if letters != LETTERS[: len(letters)]:
-        raise UserError(f"{where}: {key!r} must be lettered {LETTERS[: len(letters)]}, found {letters}")
-    bare = [option[match.end() :] for option, match in zip(options, matches, strict=True)]
-    return plain_options(bare, where, key)
+    """Options without their letters or numbers, which all of them have in order, or none; see lettering.py."""
+    return labelled_options(texts, where, key)[0]
+
+
+def labelled_options(texts: Any, where: str, key: str = "options") -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The same, and the letters or numbers as they are written ("a", "1"); () where there are none."""
+    bare, labels = split_labels(plain_options(texts, where, key), where, key)
+    return (plain_options(bare, where, key) if labels else tuple(bare)), tuple(labels)
+
+
+def options_of_certain(error: TwoLetters, answer: str, where: str, key: str) -> tuple[str, ...]:
+    """Options without either of their two letters, where both name the same option as `answer`; else raises `error`."""
+    if not all(error.inner) or len({label.position for label in error.inner if label}) < len(error.inner):
+        raise error
+    texts = plain_options([label.rest for label in error.inner if label], where)
+    right = letter_positions(answer, texts, where, key)
+    if right and all(error.inner[i].position == i for i in right):
+        return texts
+    raise error
+
+
+def question_of(record: Any, key: str, options: Sequence[str], where: str) -> str:
+    """The question, without the options where it ends in a list of them."""
+    return without_options(text_of(record, key, where), options, where, key)
 
 
 def letter_positions(answer: str, options: Sequence[str], where: str, key: str = "answer") -> tuple[int, ...] | None:
@@ -64,11 +74,30 @@ def letter_positions(answer: str, options: Sequence[str], where: str, key: str =
 def text_positions(answer: str, options: Sequence[str]) -> list[int]:
     """Positions of the options whose text is `answer`, with or without the option's letter before it."""
     bare = _bare(answer)
-    return [i for i, option in enumerate(options) if bare in (option, f"{LETTERS[i]}. {option}")]
+    label = label_of(bare)
+    number = label.position if label else -1
+    return [i for i, option in enumerate(options) if bare == option or number == i and label.rest.strip() == option]
 
 
-def answer_positions(answer: str, options: Sequence[str], where: str, key: str = "answer") -> tuple[int, ...]:
-    """Positions of the options that `answer` names: letters, or else the text of exactly one option."""
+def answer_positions(
+    answer: str, options: Sequence[str], where: str, key: str = "answer", labels: Sequence[str] = ()
+) -> tuple[int, ...]:
+    """Positions of the options that `answer` names: letters, or else the text of exactly one option.
+
+    Args:
+        labels: what the file writes before the options, where that is not A, B, …: "b" or "2" is an answer then.
+
+    Raises:
+        UserError: it names none, or one option by its label and another by its text.
+    """
+    label = re.sub(r"^(?:option|choice)\s+", "", _bare(answer), flags=re.IGNORECASE).strip("().:[] ")
+    if label in labels and label.isupper():
+        return (labels.index(label),)
+    if label in labels:
+        texts = [i for i in text_positions(answer, options) if i != labels.index(label)]
+        if texts:
+            raise UserError(f"{where}: {key!r} is the label of one option and the text of another: {answer!a:.60}")
+        return (labels.index(label),)
     positions = letter_positions(answer, options, where, key)
     return text_position(answer, options, where, key) if positions is None else positions
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from data_prep.read.answers import lettered_options, question_of
 from data_prep.read.question import Question, Reading
 from data_prep.read.records import load_json, need, text_of
 from data_prep.videos.find import SPLITS
@@ -56,7 +57,8 @@ def parse_choices(question: dict[str, Any], where: str) -> tuple[tuple[str, ...]
             raise UserError(f"{inside}: this choice_id occurs twice")
         found[choice_id] = text_of(choice, "choice", inside), answer == "correct"
     ordered = [found[choice_id] for choice_id in sorted(found)]
-    return tuple(text for text, _ in ordered), tuple(i for i, (_, correct) in enumerate(ordered) if correct)
+    options = lettered_options([text for text, _ in ordered], where, "choices")
+    return options, tuple(i for i, (_, correct) in enumerate(ordered) if correct)
 
 
 def read(path: Path) -> Reading:
@@ -66,10 +68,12 @@ def read(path: Path) -> Reading:
         UserError: a key that is missing or of the wrong type, named with file, scene and question.
     """
     reading = Reading([], {}, [path])
+    seen: dict[tuple[int, int], str] = {}
+    labels: dict[tuple, tuple[int, ...]] = {}
     for number, scene in enumerate(tqdm(load_scenes(path), desc="scenes", unit="scene", disable=None)):
         index = need(scene, "scene_index", int, f"{path}: record {number}")
         where = f"{path}: scene {index}"
-        video = need(scene, "video_filename", str, where)
+        video = text_of(scene, "video_filename", where)
         reading.scenes.add(index)
         for position, question in enumerate(need(scene, "questions", list, where)):
             inside = f"{where}, question at position {position}"
@@ -78,7 +82,12 @@ def read(path: Path) -> Reading:
                 continue
             question_id = need(question, "question_id", int, inside)
             inside = f"{where}, question {question_id}"
-            text = text_of(question, "question", inside)
+            if (index, question_id) in seen:
+                raise UserError(f"{inside}: it occurs twice, also at {seen[index, question_id]}")
+            seen[index, question_id] = f"record {number}"
             options, right = parse_choices(question, inside)
+            text = question_of(question, "question", options, inside)
+            if labels.setdefault((index, text, options), right) != right:
+                raise UserError(f"{inside}: the scene has this question and its choices twice, with other answers")
             reading.questions.append(Question(inside, str(question_id), str(index), video, text, options, right))
     return reading

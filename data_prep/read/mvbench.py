@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from data_prep.read.answers import plain_options, text_position
+from data_prep.read.answers import lettered_options, question_of, text_position
 from data_prep.read.question import Question, Reading
-from data_prep.read.records import load_json, read_records, records_of, seconds_of, text_of
+from data_prep.read.records import load_json, name_of, read_records, records_of, seconds_of, text_of
 from recipe.tw_grpo.toolbox.errors import UserError
 
 _STAR = "star/Charades_v1_480"
@@ -59,23 +59,23 @@ def read(path: Path) -> Reading:
         content = records_of(file, load_json(file), "the list of an MVBench task")
         numbered = list(enumerate(content))
         part = read_records(file, numbered, lambda pair, where, task=file.stem: _record(*pair, where, task))
-        whole.questions += part.questions
+        whole.add(part)
     return whole
 
 
 def _record(number: int, record: Any, where: str, task: str) -> Question:
     folder, has_clip = TASKS[task]
-    video = text_of(record, "video", where)
+    video = name_of(record, "video", where)
     clip = seconds_of(record, where) if has_clip else None
     if has_clip and clip is None:
         raise UserError(f"{where}: 'start' and 'end' are missing, {task} asks about a part of the video")
-    options = plain_options(record.get("candidates"), where, "candidates")
+    options = lettered_options(record.get("candidates"), where, "candidates")
     return Question(
         where=where,
         question_id=f"{task}-{number}",
         scene=video,
         video=f"{folder}/{video}",
-        text=text_of(record, "question", where),
+        text=question_of(record, "question", options, where),
         options=options,
         right=text_position(text_of(record, "answer", where), options, where),
         clip=clip,

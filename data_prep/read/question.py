@@ -47,3 +47,10 @@ class Reading:
     inputs: list[Path]
     notes: list[str] = field(default_factory=list)
     scenes: set[int] = field(default_factory=set)  # CLEVRER numbers its scenes; a split is known by them
+
+    def add(self, part: Reading) -> None:
+        """Take in the questions of another file, with what was left out there."""
+        self.questions += part.questions
+        self.notes += part.notes
+        for reason, count in part.left_out.items():
+            self.left_out[reason] = self.left_out.get(reason, 0) + count

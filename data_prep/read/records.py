@@ -8,6 +8,7 @@ type. Which option an answer means is decided in answers.py.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_prep.read.lettering import TwoLetters
 from data_prep.read.question import Question, Reading
 from recipe.tw_grpo.toolbox.errors import UserError
 
@@ -39,6 +41,8 @@ def need(record: Any, key: str, kind: type, where: str) -> Any:
             value.encode("utf-8")
         except UnicodeEncodeError:
             raise UserError(f"{where}: {key!r} is not valid Unicode text: {_short(value)}") from None
+        if "\0" in value:
+            raise UserError(f"{where}: {key!r} holds a NUL character: {_short(value)}; the file is damaged")
     if kind is int and not 0 <= value < 2**31:
         raise UserError(f"{where}: {key!r} must lie in 0 to {2**31 - 1}, found {_short(value)}")
     return value
@@ -52,12 +56,23 @@ def text_of(record: Any, key: str, where: str) -> str:
     return text.strip()
 
 
-def id_of(record: Any, keys: Sequence[str], where: str) -> str:
-    """The first of `keys` the record has, a text or an integer, as text."""
+def name_of(record: Any, key: str, where: str) -> str:
+    """A text that names a video or a question; a number whose digits a spreadsheet has changed is none."""
+    name = text_of(record, key, where)
+    if re.fullmatch(r"\d+([.,]\d+)?[eE]\+\d+|\d+\.0+", name):
+        raise UserError(
+            f"{where}: {key!r} is {name!a:.60}, a number as a spreadsheet or pandas writes it; take the original file"
+        )
+    return name
+
+
+def id_of(record: Any, keys: Sequence[str], where: str, below: int = 2**31) -> str:
+    """The first of `keys` the record has, a text or an integer from 0 to less than `below`, as text."""
     key = next((key for key in keys if isinstance(record, dict) and key in record), keys[0])
-    if isinstance(record, dict) and isinstance(record.get(key), int):
-        return str(need(record, key, int, where))
-    return text_of(record, key, where)
+    value = record.get(key) if isinstance(record, dict) else None
+    if isinstance(value, int) and not isinstance(value, bool) and 2**31 <= value < below:
+        return str(value)
+    return str(need(record, key, int, where)) if isinstance(value, int) else name_of(record, key, where)
 
 
 def seconds_of(record: dict[str, Any], where: str) -> tuple[float, float] | None:
@@ -79,13 +94,19 @@ def load_json(path: Path) -> Any:
     Raises:
         UserError: it is no JSON, with the place where it breaks off.
     """
+    where = f"{path}"
     try:
         text = path.read_text(encoding="utf-8-sig")
-        if path.suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        return json.loads(text)
+        if path.suffix != ".jsonl":
+            return json.loads(text)
+        records = []
+        for number, line in enumerate(text.split("\n"), 1):  # U+2028 inside a text ends no line
+            where = f"{path}: line {number}"
+            if line.strip():
+                records.append(json.loads(line))
+        return records
     except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        raise UserError(f"{path}: not a JSON file ({error}); download it again") from None
+        raise UserError(f"{where}: not a JSON file ({error}); download it again") from None
 
 
 def load_parquet(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -118,13 +139,18 @@ def read_records(
     """Apply `read(record, where)` to all; a text it returns is the reason why a record is left out."""
     questions: list[Question] = []
     left_out: dict[str, int] = {}
+    notes: list[str] = []
     for number, record in enumerate(records):
-        result = read(record, f"{path}: {unit} {number}")
+        try:
+            result = read(record, f"{path}: {unit} {number}")
+        except TwoLetters as error:  # MMVU as published has one
+            result = "whose options have two letters"
+            notes.append(f"left out: {error}")
         if isinstance(result, str):
             left_out[result] = left_out.get(result, 0) + 1
         else:
             questions.append(result)
-    return Reading(questions, left_out, [path])
+    return Reading(questions, left_out, [path], notes)
 
 
 def refuse_duplicates(questions: Sequence[Question]) -> None:

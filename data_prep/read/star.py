@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from data_prep.read.answers import plain_options
+from data_prep.read.answers import lettered_options, question_of, text_position, text_positions
 from data_prep.read.question import Question, Reading
-from data_prep.read.records import need, seconds_of, text_of
+from data_prep.read.records import name_of, need, seconds_of, text_of
 from data_prep.read.video_r1 import read_mixed
 from recipe.tw_grpo.toolbox.errors import UserError
 
@@ -27,7 +27,7 @@ def read(path: Path) -> Reading:
 
 
 def _own(record: Any, where: str) -> Question:
-    identity = text_of(record, "question_id", where)
+    identity = name_of(record, "question_id", where)
     inside = f"{where}, question_id {identity!a:.60}"
     if "answer" not in record:
         raise UserError(f"{inside}: key 'answer' is missing; STAR's test split has no answers, take train or val")
@@ -37,11 +37,11 @@ def _own(record: Any, where: str) -> Question:
         if number in choices:
             raise UserError(f"{inside}: choice_id {number} occurs twice")
         choices[number] = need(choice, "choice", str, f"{inside}, choice {number}")
-    options = plain_options([choices[number] for number in sorted(choices)], inside, "choices")
+    options = lettered_options([choices[number] for number in sorted(choices)], inside, "choices")
     answer = text_of(record, "answer", inside)
-    if answer not in options:
+    if not text_positions(answer, options):
         raise UserError(f"{inside}: 'answer' is {answer!a:.60}, which is none of the choices")
-    video = text_of(record, "video_id", inside)
+    video = name_of(record, "video_id", inside)
     clip = seconds_of(record, inside)
     if clip is None:
         raise UserError(f"{inside}: keys 'start' and 'end' are missing")
@@ -50,9 +50,9 @@ def _own(record: Any, where: str) -> Question:
         question_id=identity,
         scene=video,
         video=video,
-        text=text_of(record, "question", inside),
+        text=question_of(record, "question", options, inside),
         options=options,
-        right=(options.index(answer),),
+        right=text_position(answer, options, inside),
         kind="_".join(identity.split("_")[:2]),
         clip=clip,
     )

@@ -35,7 +35,7 @@ def read(path: Path) -> Reading:
     for file, task in files:
         raw = list(_from_parquet(file) if file.suffix == ".parquet" else _from_json(file))
         read_one = partial(_record, task=task, notes=whole.notes)
-        whole.questions += read_records(file, raw, lambda record, _, read_one=read_one: read_one(*record)).questions
+        whole.add(read_records(file, raw, lambda record, _, read_one=read_one: read_one(*record)))
     return whole
 
 

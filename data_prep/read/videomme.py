@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from data_prep.read.answers import answer_positions, lettered_options
+from data_prep.read.answers import answer_positions, labelled_options, question_of
 from data_prep.read.question import Question, Reading
 from data_prep.read.records import id_of, load_json, load_parquet, need, read_records, records_of, text_of
 
@@ -26,6 +26,7 @@ def _record(record: Any, where: str) -> Question:
     question_id = id_of(record, ["question_id"], where)
     where = f"{where} (question_id {ascii(question_id)[1:-1]:.40})"
     scene = text_of(record, "videoID", where)
-    options = lettered_options(need(record, "options", list, where), where)
-    right = answer_positions(text_of(record, "answer", where), options, where)
-    return Question(where, question_id, scene, f"data/{scene}.mp4", text_of(record, "question", where), options, right)
+    options, labels = labelled_options(need(record, "options", list, where), where)
+    right = answer_positions(text_of(record, "answer", where), options, where, labels=labels)
+    text = question_of(record, "question", options, where)
+    return Question(where, question_id, scene, f"data/{scene}.mp4", text, options, right)

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 from tqdm import tqdm
 
-from data_prep.videos.files import FRAME_FOLDER_FPS, picture_files
+from data_prep.videos.files import FRAME_FOLDER_FPS, picture_files, refuse_shape
 from recipe.tw_grpo.toolbox import torchvision_operators
 from recipe.tw_grpo.toolbox.command_line import Parser, integer
 from recipe.tw_grpo.toolbox.errors import UserError
@@ -155,6 +155,7 @@ def size_for(entry: Mapping[str, Any], video: Any, factor: int) -> tuple[int, in
     if "resized_height" in entry:
         return entry["resized_height"], entry["resized_width"]
     limits = {"min_pixels": entry["min_pixels"], "max_pixels": entry["max_pixels"]}
+    refuse_shape(str(entry["video"]).removeprefix("file://"), *video.shape[-2:])
     return qwen().smart_resize(*video.shape[-2:], factor=factor, **limits)
 
 
@@ -200,6 +201,8 @@ def store_clip(entry: Mapping[str, Any], folder: str, picture_format: str, grid:
         if target.is_dir():  # without a readable note: not ours, or damaged by hand
             shutil.rmtree(target)
         os.rename(part, target)
+    except OSError as error:  # a full disk, a folder that cannot be written: by the name of the folder it would become
+        raise OSError(error.errno, error.strerror or str(error).replace(str(part), str(target)), str(target)) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return note | {"folder": str(target)}

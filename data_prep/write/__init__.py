@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing: options.py and run.py are what the four commands share; prompts, schema, provenance what is written."""
+"""Writing: options.py and run.py are what the five commands share; prompts, schema, provenance what is written."""

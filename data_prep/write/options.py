@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options all four commands share: each is declared, and checked, once and means the same everywhere."""
+"""The options all five commands share: each is declared, and checked, once and means the same everywhere."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def add_arguments(parser: Parser, data_source: str | None, max_pixels: int = PAP
     add("--limit", type=integer(1), help="keep so many of the questions to write, sampled by --seed, in file order")
     add("--seed", type=int, default=0, help="of --limit and the inversion; same seed, same bytes")
     add("--check-videos", action="store_true", help="also decode the beginning of every video")
+    add("--check-whole-videos", action="store_true", help="decode all of every video, up to the last clip's end (slow)")
     add("--skip-bad-videos", action="store_true",
         help="leave questions of missing or broken videos out, and count them")  # fmt: skip
     add("--videos-later", action="store_true", help="do not look for the videos: write where they are expected")
@@ -41,6 +42,8 @@ def check_arguments(args: argparse.Namespace) -> Path:
     """
     if args.output.suffix != ".parquet":
         raise UserError(f"--output {args.output}: the name must end in .parquet")
+    if args.videos_later and (args.check_videos or args.check_whole_videos):
+        raise UserError("--check-videos and --check-whole-videos need the videos now; leave out --videos-later")
     if args.videos_later and args.frames_dir:
         raise UserError("--frames-dir needs the videos now; leave out --videos-later")
     if not args.annotations.exists():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one run of all four commands: find the videos, choose, make records, store frames, write parquet and report.
+"""The one run of all five commands: find the videos, choose, make records, store frames, write parquet and report.
 
 A command gives a `Plan`: which question is asked how, and what its report says. Everything the commands have in common,
 options included (options.py), has its meaning here.
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from data_prep.read.question import Outcome, Question
 from data_prep.videos import frames
-from data_prep.videos.files import check_video
+from data_prep.videos.files import check_video, check_whole_video
 from data_prep.write.options import check_arguments, sampling_of
 from data_prep.write.prompts import multi_answer_prompt
 from data_prep.write.provenance import provenance
@@ -137,7 +137,10 @@ def locate(
             path = plan.expected(name) if args.videos_later else plan.find(name)
             if not args.videos_later:
                 clips = [question.clip for question in asking if question.clip and plan.clips]
-                check_video(path, args.check_videos, max(clips, default=None))
+                check_video(path, args.check_videos or args.check_whole_videos, max(clips, default=None))
+                if args.check_whole_videos:
+                    whole = not plan.clips or any(question.clip is None for question in asking)
+                    check_whole_video(path, None if whole else max(end for _, end in clips))
                 if path.is_dir() and args.frames_dir is None:
                     raise UserError(
                         f"video {path} is a folder of pictures; --frames-dir FOLDER makes listed frames of all"

@@ -263,7 +263,7 @@ FILES = [path for path in sorted((ROOT / "data_prep").rglob("*.py")) if "run_mai
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_run_and_their_help_has_an_example(path):
-    """The four commands as files from any folder, those below them as modules."""
+    """The five commands as files from any folder, those below them as modules."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
     how, cwd = ([str(path)], "/") if path.parent.name == "data_prep" else (["-m", module], ROOT)

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep import clevrer_counterfactual as prep
+from data_prep.read import clevrer
 from examples.tiny import toy_clevrer
 from examples.tiny.render import write_mp4
 from recipe.tw_grpo.toolbox.errors import UserError
@@ -142,7 +143,7 @@ def test_options_are_lettered_in_choice_id_order(place):
 
 
 def test_what_is_left_out_is_counted(place, capsys):
-    none = question(1, [choice(0, answer="wrong"), choice(1, answer="wrong")])
+    none = question(1, [choice(0, "x", answer="wrong"), choice(1, answer="wrong")])
     descriptive = {"question_id": 2, "question": "How many?", "question_type": "descriptive", "answer": "3"}
     place.main([scene(questions=[question(), none, descriptive, question(3, kind="predictive")])])
     text = capsys.readouterr().out
@@ -244,9 +245,9 @@ BAD_ANNOTATIONS = [
     ([scene(3)], ["'video_00003.mp4'", "scene 3", "missing"]),
     ([scene(3), scene(4)], ["'video_00003.mp4'", "1 more"]),
     ([scene(99999)], ["'video_99999.mp4'"]),
-    (broken(setting("a\0b", 0, "video_filename"), [scene()]), ["scene 0", "missing"]),
+    (broken(setting("a\0b", 0, "video_filename"), [scene()]), ["scene 0", "NUL"]),
     (broken(setting("x" * 5000, 0, "video_filename"), [scene()]), ["scene 0", "missing"]),
-    (broken(setting("", 0, "video_filename"), [scene()]), ["scene 0", "missing"]),
+    (broken(setting("", 0, "video_filename"), [scene()]), ["scene 0", "'video_filename' is empty"]),
 ]
 
 
@@ -333,7 +334,10 @@ def test_help_runs_as_a_script_anywhere(place):
     assert done.returncode == 0 and "--check-videos" in done.stdout and not done.stderr
 
 
-BASE = [scene(0, [question(0), question(1, [choice(0), choice(1), choice(2, answer="wrong")])]), scene(0)]
+BASE = [
+    scene(0, [question(0), question(1, [choice(0), choice(1, "x"), choice(2, "y", "wrong")])]),
+    scene(0, [question(2)]),
+]
 
 
 @given(st.data())
@@ -353,3 +357,23 @@ def test_any_damage_gives_a_plain_refusal_or_a_whole_file(place, data):
             letters = row["reward_model"]["ground_truth"].split(",")
             options = row["extra_info"]["options"]
             assert letters == sorted(set(letters)) and letters and len(letters) <= len(options)
+
+
+CASES = ROOT.parent / "shared" / "cases"
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="shared cases not here")
+def test_the_shared_case_of_a_scene_that_comes_twice():
+    with pytest.raises(UserError, match="scene 10000, question 0: .*twice, also at record 0"):
+        clevrer.read(CASES / "clevrer_scene_twice.json")
+
+
+def test_one_question_with_two_answers_is_refused(place):
+    asked = [question(0), question(1)]
+    place.main([scene(questions=asked)])
+    assert len(place.rows()) == 2
+    changed = broken(setting("wrong", "choices", 0, "answer"), question(1))
+    with pytest.raises(UserError, match="scene 0, question 1: .*other answers"):
+        place.main([scene(questions=[question(0), changed])])
+    with pytest.raises(UserError, match="scene 0, question 0: .*twice, also at record 0"):
+        place.main([scene(), scene()])

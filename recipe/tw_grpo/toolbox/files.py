@@ -24,8 +24,15 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield part
         os.replace(part, path)
+    except OSError as error:  # it names the part, which nobody has asked for
+        reason = error.strerror or str(error)
+        if str(part) not in f"{error.filename} {reason}":
+            raise
+        reason = reason.replace(str(part), str(path))
+        raise (OSError(error.errno, reason, str(path)) if error.errno else OSError(f"{path}: {reason}")) from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # no name of a file: the error above says so
+            part.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, text: str, errors: str = "strict") -> None:
