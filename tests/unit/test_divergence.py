@@ -11,6 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from recipe.tw_grpo import divergence as module
 from recipe.tw_grpo.divergence import group_divergence, group_divergence_reference
+from recipe.tw_grpo.kernels import terms
+from recipe.tw_grpo.kernels.plan import CPU, Budget
 
 SHAPES = {  # name: (lengths, d, V)
     "one long response": ([1, 1, 9, 1], 7, 61),
@@ -42,9 +44,16 @@ def definition(hidden, weight, lengths, temperature=1.0):
     return group_divergence_reference(padded, lengths)
 
 
-@pytest.fixture(params=[1 << 24, 1], ids=["one tile", "tiles of 64"])
+BUDGETS = {
+    "one tile": CPU,
+    "blocks of a few tokens, tiles of 64": Budget(kept=8000, tile=1, raised=1, least_rows=1),
+    "nothing kept, tiles of 64": Budget(kept=0, tile=400, raised=1, least_rows=1),
+}
+
+
+@pytest.fixture(params=BUDGETS.values(), ids=BUDGETS)
 def tile(request, monkeypatch):
-    monkeypatch.setattr(module, "_TILE_ELEMENTS", request.param)
+    monkeypatch.setitem(module._BUDGETS, "cpu", request.param)
 
 
 @pytest.mark.parametrize("lengths, width, vocabulary", SHAPES.values(), ids=SHAPES)
@@ -149,7 +158,7 @@ def test_the_summand_has_no_cancellation(dtype, tolerance):
         else float(torch.special.xlogy(torch.tensor(1 + r_, dtype=torch.float64), 1 + r_)) - r_
         for r_ in r.tolist()
     ]
-    found = module._relative_entropy_term((1 + r).to(dtype), torch.ones_like(r, dtype=dtype))
+    found = terms.summand((1 + r).to(dtype), torch.ones_like(r, dtype=dtype))
     torch.testing.assert_close(found.double(), torch.tensor(exact, dtype=torch.float64), rtol=tolerance, atol=0)
 
 
@@ -296,7 +305,7 @@ class LargestTensor(TorchDispatchMode):
 @pytest.mark.parametrize("divergence", ["kl", "logspace_k3"])
 def test_nothing_of_the_size_of_the_logits_ever_exists(monkeypatch, divergence):
     n_responses, n_positions, width, vocabulary = 4, 8, 16, 3000
-    monkeypatch.setattr(module, "_TILE_ELEMENTS", 1 << 13)  # 256 vocabulary entries of 32 tokens
+    monkeypatch.setitem(module._BUDGETS, "cpu", Budget(kept=0, tile=1 << 13, raised=1, least_rows=1))
     group = make([n_positions] * n_responses, width, vocabulary, dtype=torch.float32)
     logits = n_responses * n_positions * vocabulary
     with LargestTensor() as seen:
@@ -309,7 +318,7 @@ def test_nothing_of_the_size_of_the_logits_ever_exists(monkeypatch, divergence):
 
 def test_buffers_are_no_larger_than_a_tile(monkeypatch):
     """With a narrow head (d = 2) the head itself is small, so the largest tensor is a working buffer."""
-    monkeypatch.setattr(module, "_TILE_ELEMENTS", 1 << 14)
+    monkeypatch.setitem(module._BUDGETS, "cpu", Budget(kept=1 << 14, tile=1 << 10, raised=1, least_rows=1))
     group = make([8] * 4, 2, 4000, dtype=torch.float32)
     with LargestTensor() as seen:
         group_divergence(*group)
