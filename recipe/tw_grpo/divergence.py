@@ -65,8 +65,8 @@ def group_divergence(
         temperature: sampling temperature of the policy; > 0.
         divergence: "kl" is Eq. 4; "logspace_k3" is the public code's formula: the mean over the G responses of
             sum_v exp(d) - d - 1 with d = mean_j log p_j - log p_i clamped to [-11, 11].
-        impl: "streaming" (tiles), "compiled" (tiles whose element-wise work torch.compile has fused), "dense" (the
-            float64 definition; "kl" only) or "auto" ("compiled" where it pays, else "streaming").
+        impl: "streaming" (tiles), "compiled" (tiles whose element-wise work torch.compile fuses; "streaming" where it
+            cannot), "dense" (the float64 definition; "kl" only) or "auto" ("compiled" where it pays).
 
     Returns:
         [max(lengths)] float32 (float64 for float64 hidden states), in nats, >= 0. Exactly 0 where the states of all
@@ -96,7 +96,8 @@ def group_divergence(
 
     dtype, device = compute_dtype(hidden_states), hidden_states.device
     n_logits = hidden_states.shape[0] * lm_head_weight.shape[0]
-    is_fused = impl == "compiled" or (impl == "auto" and fused.pays(n_logits, device, dtype))
+    is_fused = impl == "auto" and fused.pays(n_logits, device, dtype)
+    is_fused = is_fused or (impl == "compiled" and fused.is_available(device.type))
     with full_precision(device.type):
         group = _Group(hidden_states, lm_head_weight, sizes, temperature, is_kl=divergence == "kl", is_fused=is_fused)
         total = group.divergence()
