@@ -173,4 +173,6 @@ def test_plain_functions_and_in_place_functions_agree():
         ):
             buffers = torch.empty_like(values), torch.empty(5, 40).double(), torch.empty(5, 40).double()
             found = in_place(values, *buffers, n_ended, 40)
-            torch.testing.assert_close(found, plain(logits, normalizer, torch.tensor(float(n_ended)), 40))
+            torch.testing.assert_close(
+                found, plain(logits, normalizer - 0.5, torch.tensor(0.5), torch.tensor(float(n_ended)), 40)
+            )
