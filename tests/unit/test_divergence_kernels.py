@@ -113,16 +113,18 @@ def test_auto_compiles_large_groups_only(monkeypatch):
     assert not fused.pays(8 * 128 * 152_064, cpu, torch.float64)
 
 
-def test_torchdynamo_disable_is_heard():
+@pytest.mark.parametrize(
+    "variable, expected",
+    [("TORCHDYNAMO_DISABLE", "False"), ("TORCH_COMPILE_DISABLE", "False"), ("UNRELATED", "True")],
+)
+def test_torch_s_own_switches_are_heard(tmp_path, variable, expected):
+    compiler = tmp_path / "g++"  # is looked for, not run
+    compiler.write_text("#!/bin/sh\n")
+    compiler.chmod(0o755)
     code = "from recipe.tw_grpo.kernels import fused; print(fused.is_available('cpu'))"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"TORCHDYNAMO_DISABLE": "1", "PATH": "", "PYTHONPATH": "."},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == "False"
+    environment = {variable: "1", "PATH": str(tmp_path), "PYTHONPATH": "."}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
 
 
 def test_float32_products_stay_float32_and_the_setting_is_given_back():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import shutil
 import warnings
 from collections.abc import Callable
@@ -42,8 +43,8 @@ def is_available(device_type: str) -> bool:
     """Whether torch.compile is allowed and has what it needs; says the reason once at level INFO if not."""
     import torch._dynamo  # 1 s, so only when it is needed
 
-    if torch._dynamo.config.disable:
-        reason = "TORCHDYNAMO_DISABLE is set"
+    if torch._dynamo.config.disable or os.environ.get("TORCHDYNAMO_DISABLE") == "1":  # two variables of torch's
+        reason = "TORCH_COMPILE_DISABLE or TORCHDYNAMO_DISABLE is set"
     elif device_type == "cuda":
         from torch.utils._triton import has_triton
 
