@@ -3,25 +3,23 @@
 
 m_t is the mean of the G next-token distributions over the whole vocabulary, and a response that has already ended at t
 counts as the uniform distribution. `group_divergence` computes D_t from the last hidden states and the LM head, tile by
-tile of the vocabulary, so nothing of size [G, T, V] ever exists; `group_divergence_reference` is the definition as
-printed, dense and in float64. Neither carries a gradient.
+tile of positions and vocabulary, so nothing of size [G, T, V] ever exists; `group_divergence_reference` is the
+definition as printed, dense and in float64. Neither carries a gradient. How a tile is computed is in `kernels/`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 
 from recipe.tw_grpo.config import CHOICES
+from recipe.tw_grpo.kernels import fused, terms
+from recipe.tw_grpo.kernels.plan import CPU, GPU, Budget, Plan, Rectangle, blocks, make_plan
+from recipe.tw_grpo.kernels.products import Logits, compute_dtype, full_precision, multiplies_natively
 
-_TILE_ELEMENTS = 1 << 24  # of one working buffer [sum(lengths), tile]: 64 MiB in float32
-
-# Below this |r| the closed form (1+r) log1p(r) - r cancels; ten terms of its series are exact to float64 there.
-_SERIES_BELOW = 0.05
-_SERIES_TERMS = 12
+_BUDGETS = {"cpu": CPU}  # any other device: GPU
 
 
 def group_divergence_reference(logits: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -56,8 +54,8 @@ def group_divergence(
 ) -> torch.Tensor:
     """D_t of one group from its last hidden states (Eq. 4), without materialising logits.
 
-    Memory beyond the inputs: a few buffers of [max(sum(lengths), T), tile] elements, tile chosen so that one holds at
-    most 2**24 elements (but at least 64 vocabulary entries).
+    Memory beyond the inputs does not grow with T or V: logits of as many positions as fit into 64 MiB (on a GPU
+    256 MiB), a few tiles of 1 MiB (32 MiB), and the states of these positions. See `kernels/plan.py`.
 
     Args:
         hidden_states: [sum(lengths), d] float, the states that PREDICT each response token (for token t of a response
@@ -67,10 +65,12 @@ def group_divergence(
         temperature: sampling temperature of the policy; > 0.
         divergence: "kl" is Eq. 4; "logspace_k3" is the public code's formula: the mean over the G responses of
             sum_v exp(d) - d - 1 with d = mean_j log p_j - log p_i clamped to [-11, 11].
-        impl: "streaming" (vocabulary tiles), "dense" (the float64 definition; "kl" only) or "auto" (streaming).
+        impl: "streaming" (tiles), "compiled" (tiles whose element-wise work torch.compile fuses; "streaming" where it
+            cannot), "dense" (the float64 definition; "kl" only) or "auto" ("compiled" where it pays).
 
     Returns:
-        [max(lengths)] float32 (float64 for float64 hidden states), in nats, >= 0.
+        [max(lengths)] float32 (float64 for float64 hidden states), in nats, >= 0. Exactly 0 where the states of all
+        responses are equal.
 
     Raises:
         ValueError: shapes that do not fit, a length below 1, a temperature that is not positive, an unknown option.
@@ -90,134 +90,148 @@ def group_divergence(
     if impl == "dense" and divergence == "kl":
         logits = hidden_states.double() @ lm_head_weight.double().T / temperature
         padded = torch.nn.utils.rnn.pad_sequence(list(logits.split(sizes)), batch_first=True)
-        return group_divergence_reference(padded, lengths).to(_compute_dtype(hidden_states))
-    if impl not in ("auto", "streaming"):
-        raise ValueError(f"impl={impl!r} is none of auto, streaming, dense (dense only with divergence='kl')")
+        return group_divergence_reference(padded, lengths).to(compute_dtype(hidden_states))
+    if impl not in ("auto", "streaming", "compiled"):
+        raise ValueError(f"impl={impl!r} is none of auto, streaming, compiled, dense (dense only with divergence='kl')")
 
-    dtype = _compute_dtype(hidden_states)
-    terms = _kl_tile if divergence == "kl" else _logspace_k3_tile
-    total = hidden_states.new_zeros(max(sizes), dtype=torch.float64)
-    # verl calls this inside its autocast, which would round every logit to bfloat16.
-    with torch.autocast(hidden_states.device.type, enabled=False):
-        group = _Group(hidden_states.to(dtype) / temperature, lm_head_weight, sizes)
-        for tile in group.log_ratio_tiles():
-            total += terms(tile, group)
-    if divergence == "kl":
-        total.clamp_(0, len(sizes) * math.log(len(sizes)))  # rounding of huge logits must not break the bound
+    dtype, device = compute_dtype(hidden_states), hidden_states.device
+    n_logits = hidden_states.shape[0] * lm_head_weight.shape[0]
+    is_fused = impl == "auto" and fused.pays(n_logits, device, dtype)
+    is_fused = is_fused or (impl == "compiled" and fused.is_available(device.type))
+    with full_precision(device.type):
+        group = _Group(hidden_states, lm_head_weight, sizes, temperature, is_kl=divergence == "kl", is_fused=is_fused)
+        total = group.divergence()
     return total.to(dtype)
 
 
-def _compute_dtype(hidden_states: torch.Tensor) -> torch.dtype:
-    return torch.float64 if hidden_states.dtype == torch.float64 else torch.float32
-
-
-@dataclasses.dataclass
-class _Tile:
-    """One vocabulary tile, everything relative to the distribution q_t of the longest response (the base).
-
-    Attributes:
-        log_q: [T, tile] log q_t.
-        log_ratio: [sum(sizes), tile] log(p_i,t / q_t) of each response token; exactly 0 where states are equal.
-        log_ratio_uniform: [T, tile] log(U / q_t), for the responses that have ended.
-    """
-
-    log_q: torch.Tensor
-    log_ratio: torch.Tensor
-    log_ratio_uniform: torch.Tensor
-
-
 class _Group:
-    """The packed states of one group and the tiles of their log-probabilities.
+    """One group: its tiles, their working buffers, and the sums over them.
 
-    Responses agree far more than they differ, so everything is kept relative to the longest response: the rounding of
-    its logits is common to all responses of a position and drops out, and only their differences are rounded.
+    First pass over the vocabulary: the normaliser log sum_v exp(logit) of each token; second pass: the summands, which
+    need it. Logits stay in memory from one to the other where the budget allows. verl's log-prob pass knows the
+    normalisers too (logit of the sampled token - its log-probability), and an error e of one changes the KL of its
+    response by e KL + e^2 / 2. But verl rounds logits, and so these, to bfloat16: e is some 0.06 for logits around 16,
+    6 % of D_t and 0.01 nats where P2 promises 1 %. And with logits kept, they cost no product here.
     """
 
-    def __init__(self, hidden: torch.Tensor, weight: torch.Tensor, sizes: list[int]) -> None:
+    def __init__(
+        self,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        sizes: list[int],
+        temperature: float,
+        *,
+        is_kl: bool,
+        is_fused: bool,
+    ) -> None:
+        self.vocabulary, width = weight.shape
         self.sizes = sizes
-        self.vocabulary = weight.shape[0]
-        self.weight = weight
-        self.base = hidden.split(sizes)[sizes.index(max(sizes))]  # [T, d]: alive at every position
-        self.offset = hidden - self.at_positions(self.base)  # [sum(sizes), d]
-        t = torch.arange(max(sizes), device=hidden.device)
-        ended = t[:, None] >= torch.tensor(sizes, device=hidden.device)
-        self.n_ended = ended.sum(dim=1, keepdim=True).to(hidden.dtype)  # [T, 1]
+        self.is_kl, self.is_fused = is_kl, is_fused
+        self.responses = hidden.split(sizes)
+        self.dtype = compute_dtype(hidden)
+        native = hidden.dtype == weight.dtype and multiplies_natively(hidden.device, hidden.dtype)
+        moves = weight.device != hidden.device or (weight.dtype != self.dtype and not native)
+        budget: Budget = _BUDGETS.get(hidden.device.type, GPU)
+        self.plan: Plan = make_plan(sizes, self.vocabulary, budget, raised_width=width if moves else 0, fused=is_fused)
+        rows, columns = self.plan.rows, self.plan.columns
+        self.logits = Logits(hidden, weight, temperature, rows=rows, columns=columns, native=native)
+        new = {"dtype": self.dtype, "device": hidden.device}
+        self.kept = torch.empty(rows * (self.vocabulary if self.plan.keeps else columns), **new)
+        # Fused functions need no working buffers.
+        self.scratch, self.mean, self.terms = (torch.empty(0 if is_fused else rows * columns, **new) for _ in range(3))
+        self.total = torch.zeros(max(sizes), dtype=torch.float64, device=hidden.device)
+        self.is_equal = torch.zeros(max(sizes), dtype=torch.bool, device=hidden.device)
 
-    def at_positions(self, positions: torch.Tensor) -> torch.Tensor:
-        """[T, ...] -> [sum(sizes), ...]: for each packed token the row of its position."""
-        return torch.cat([positions[:n] for n in self.sizes])
+    def divergence(self) -> torch.Tensor:
+        """[T] float64."""
+        for block in blocks(self.sizes, self.plan.rows):
+            self._add(block)
+        n_responses = len(self.sizes)
+        if self.is_kl:
+            self.total.clamp_(
+                0, n_responses * math.log(n_responses)
+            )  # rounding of huge logits must not break the bound
+            # Probabilities are off by this much relative to the mean, so a smaller D_t cannot be told from 0. Here are
+            # uniform responses beside responses that have ended: equal, but by different roundings.
+            rounding = torch.finfo(self.dtype).eps * (4 + math.log(self.vocabulary))
+            self.total.masked_fill_(self.total < n_responses * rounding**2, 0)
+        return self.total.masked_fill_(self.is_equal, 0)
 
-    def over_responses(self, rows: torch.Tensor, start: torch.Tensor, operation: Callable[..., object]) -> torch.Tensor:
-        """Fold [sum(sizes), ...] into `start` [T, ...] with an in-place operation, response by response in order."""
-        for response in rows.split(self.sizes):
-            operation(start[: response.shape[0]], response)
-        return start
+    def _add(self, block: list[Rectangle]) -> None:
+        """Add the D_t of a block's positions to the total."""
+        states = self.logits.load([self.responses[i][r.start : r.stop] for r in block for i in r.responses])
+        for rectangle in block:
+            if len(rectangle.responses) == len(self.sizes):
+                # A product may round equal rows differently, by the place they have in it.
+                of_responses = states[rectangle.rows].view(*rectangle.shape, -1)
+                self.is_equal[rectangle.start : rectangle.stop] = (
+                    (of_responses - of_responses[:1]).eq_(0).all(dim=-1).all(dim=0)  # False for inf - inf
+                )
+        of_tiles = [self._first_pass(tile, states.shape[0]) for tile in range(self.plan.tiles)]
+        normalizer = torch.stack(of_tiles).logsumexp(dim=0)  # [rows] float64
+        for tile, of_tile in enumerate(of_tiles):
+            self._second_pass(tile, of_tile, normalizer, block)
 
-    def sum(self, rows: torch.Tensor) -> torch.Tensor:
-        """[sum(sizes), ...] -> [T, ...]: the sum over the responses that are alive at each position."""
-        return self.over_responses(rows, rows.new_zeros(max(self.sizes), *rows.shape[1:]), torch.Tensor.add_)
+    def _columns(self, tile: int) -> int:
+        return min(self.plan.columns, self.vocabulary - tile * self.plan.columns)
 
-    def _logit_tiles(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Per tile: logits of the base [T, tile], and what each token's logits are above them [sum(sizes), tile]."""
-        for rows in self.weight.split(max(64, _TILE_ELEMENTS // self.offset.shape[0])):
-            columns = rows.to(device=self.base.device, dtype=self.base.dtype).T
-            yield self.base @ columns, self.offset @ columns
+    def _kept(self, tile: int, rows: int) -> torch.Tensor:
+        """[rows, columns], contiguous: where the tile stays between the passes."""
+        start = tile * self.plan.rows * self.plan.columns if self.plan.keeps else 0
+        columns = self._columns(tile)
+        return self.kept[start : start + rows * columns].view(rows, columns)
 
-    def log_ratio_tiles(self) -> Iterator[_Tile]:
-        """First pass: the normalisers; second pass: the tiles."""
-        double = {"dtype": torch.float64, "device": self.base.device}
-        base_normalizer = torch.full((self.base.shape[0],), -math.inf, **double)
-        normalizer = torch.full((self.offset.shape[0],), -math.inf, **double)
-        for base, above in self._logit_tiles():
-            base_normalizer = torch.logaddexp(base_normalizer, base.logsumexp(dim=-1).double())
-            normalizer = torch.logaddexp(normalizer, above.add_(self.at_positions(base)).logsumexp(dim=-1).double())
-        shift = (normalizer - self.at_positions(base_normalizer)).to(self.base.dtype)
-        base_normalizer = base_normalizer.to(self.base.dtype)
-        for base, above in self._logit_tiles():
-            log_q = base.sub_(base_normalizer[:, None])
-            yield _Tile(log_q, above.sub_(shift[:, None]), -math.log(self.vocabulary) - log_q)
+    def _first_pass(self, tile: int, rows: int) -> torch.Tensor:
+        """[rows] float64: log sum exp of the logits of a tile. What stays of it is what `_second_pass` reads."""
+        kept = self._kept(tile, rows)
+        if self.is_fused:
+            top, total = fused.log_sum_exp(self.logits.tile_into(tile, kept))
+            return top.double() + total.double().log()
+        scratch = self.scratch[: kept.numel()].view_as(kept)
+        if self.is_kl:  # the softmax of the tile stays: the second pass scales it and needs no exp
+            return terms.softmax_in_place(self.logits.tile_into(tile, scratch), out=kept)
+        return terms.softmax_in_place(self.logits.tile_into(tile, kept), out=scratch)
 
+    def _second_pass(self, tile: int, of_tile: torch.Tensor, normalizer: torch.Tensor, block: list[Rectangle]) -> None:
+        """Add the share of a tile to the total."""
+        kept = self._kept(tile, normalizer.shape[0])
+        if not self.plan.keeps:
+            self.logits.tile_into(tile, kept)
+        rounded = normalizer.to(self.dtype)
+        rest = (normalizer - rounded.double()).to(self.dtype)  # a float32 step at 90 is 8e-6, and would be felt
+        if self.is_fused:
+            function = fused.kl if self.is_kl else fused.logspace_k3
+        elif self.is_kl:
+            function = terms.kl_in_place
+            if self.plan.keeps:
+                kept.mul_((of_tile - normalizer).exp_().to(self.dtype)[:, None])
+            else:
+                kept.sub_(rounded[:, None]).sub_(rest[:, None]).exp_()
+        else:
+            function = terms.logspace_k3_in_place
+            kept.sub_(rounded[:, None]).sub_(rest[:, None])
+        for rectangle in block:
+            share = self._share(function, kept[rectangle.rows], (rounded, rest), rectangle)
+            self.total[rectangle.start : rectangle.stop] += share
 
-def _kl_tile(tile: _Tile, group: _Group) -> torch.Tensor:
-    """Share of one tile in Eq. 4, [T] float64.
-
-    Summed over the vocabulary, sum_i p_i log(p_i / m) equals sum_i m [(1 + r_i) log(1 + r_i) - r_i] with
-    r_i = (p_i - m) / m, because both p_i and m sum to one. Here no term is negative, so small divergences survive.
-    """
-    some_ended = group.n_ended > 0
-    top = torch.where(some_ended, tile.log_ratio_uniform, -math.inf)
-    top = group.over_responses(tile.log_ratio, top, lambda top, row: torch.maximum(top, row, out=top))
-    p = tile.log_ratio.sub_(group.at_positions(top)).exp_()  # relative to the largest probability of the group
-    uniform = torch.where(some_ended, tile.log_ratio_uniform - top, 0).exp_()
-    m = (group.sum(p) + group.n_ended * uniform) / len(group.sizes)  # >= 1 / G: no division by zero below
-    per_token = _relative_entropy_term(p, group.at_positions(m))
-    of_ended = group.n_ended * _relative_entropy_term(uniform, m)
-    scale = m * torch.exp(tile.log_q + top)
-    return (scale * (group.sum(per_token) + of_ended)).sum(dim=-1).double()
-
-
-def _relative_entropy_term(p: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
-    """(1 + r) log(1 + r) - r >= 0 with r = (p - m) / m, accurate for small |r| as well."""
-    r = (p - m) / m
-    # m is a rounded mean: equal probabilities must give exactly 0, or min-max would stretch rounding to full scale.
-    r = torch.where(r.abs() > 4 * torch.finfo(r.dtype).eps, r.clamp_min_(-1), 0)
-    closed = torch.special.xlog1py(1 + r, r) - r  # 0 log 0 = 0 at r = -1
-    series = torch.zeros_like(r)
-    for k in range(_SERIES_TERMS, 1, -1):  # sum_{k>=2} (-1)^k r^k / (k (k-1)), Horner
-        series = series.mul_(-r).add_(1.0 / (k * (k - 1)))
-    return torch.where(r.abs() < _SERIES_BELOW, series.mul_(r).mul_(r), closed).clamp_min_(0)
-
-
-def _logspace_k3_tile(tile: _Tile, group: _Group) -> torch.Tensor:
-    """Share of one tile in the public code's divergence, [T] float64."""
-    n_responses = len(group.sizes)
-    ended = torch.where(group.n_ended > 0, group.n_ended * tile.log_ratio_uniform, 0)
-    mean = (group.sum(tile.log_ratio) + ended) / n_responses
-    per_token = _k3(group.at_positions(mean) - tile.log_ratio).sum(dim=-1)
-    of_ended = (group.n_ended * _k3(mean - tile.log_ratio_uniform)).sum(dim=-1)
-    return (group.sum(per_token) + of_ended).double() / n_responses
-
-
-def _k3(d: torch.Tensor) -> torch.Tensor:
-    d = d.clamp(-11, 11)
-    return (torch.expm1(d) - d).clamp_min_(0)
+    def _share(
+        self,
+        function: Callable[..., torch.Tensor],
+        tile: torch.Tensor,
+        normalizer: tuple[torch.Tensor, torch.Tensor],
+        rectangle: Rectangle,
+    ) -> torch.Tensor:
+        """[positions]: what a rectangle of a tile adds."""
+        responses, positions = rectangle.shape
+        values = tile.view(responses, positions, -1)
+        n_ended = len(self.sizes) - responses
+        if self.is_fused:
+            # A number would be compiled into the function, a tensor is not.
+            count = torch.full((), n_ended, dtype=self.dtype, device=tile.device)
+            parts = [part[rectangle.rows].view(responses, positions, 1) for part in normalizer]
+            return function(values, *parts, count, self.vocabulary)
+        of_position = (positions, values.shape[-1])
+        mean, per_entry = (buffer[: positions * of_position[1]].view(of_position) for buffer in (self.mean, self.terms))
+        return function(
+            values, self.scratch[: values.numel()].view_as(values), mean, per_entry, n_ended, self.vocabulary
+        )
