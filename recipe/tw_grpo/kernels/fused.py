@@ -35,6 +35,8 @@ def pays(logits: int, device: torch.device, dtype: torch.dtype) -> bool:
         device: where they are computed.
         dtype: what they are computed in.
     """
+    if device.type != "cpu":  # not yet shown right and faster on a GPU: impl="compiled" asks for it
+        return False
     return logits >= _LEAST_LOGITS and dtype == torch.float32 and is_available(device.type)
 
 
