@@ -190,7 +190,7 @@ class FailureCount:
                 del self.of_prompt[note["uid"]]
                 self.prompts_of_step += 1
                 self.recent.append(True)
-                self._check_share(lines[-1] if lines else f"{self.files}: {name}: {note['reason']}")
+                self._check_share(f"{self.files}: {name}: {note['reason']}")
         return lines
 
     def used(self, prompts: int) -> None:
@@ -211,5 +211,5 @@ class FailureCount:
         if failed >= _FEWEST and failed > self.largest_share * len(self.recent):
             raise UserError(
                 f"{failed} of the last {len(self.recent)} prompts failed, more than +trainer.tw_grpo.max_failed_share="
-                f"{self.largest_share:g}; the last one: {last.removeprefix('tw_grpo: ')}"
+                f"{self.largest_share:g}; the last one: {last}"
             )
