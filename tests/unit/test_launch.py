@@ -183,6 +183,18 @@ def test_ctrl_c_leaves_no_process_even_if_it_hides(tmp_path, number, code):
     assert "every process has ended" in err
 
 
+def test_the_command_ends_with_a_killed_supervisor(tmp_path):
+    process = supervised(tmp_path, f"echo $$ > {tmp_path}/pid; while :; do read -t 1000 <> <(:); done")
+    for _ in range(600):
+        if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip():
+            break
+        time.sleep(0.1)
+    command = psutil.Process(int((tmp_path / "pid").read_text()))
+    process.kill()
+    process.communicate(timeout=60)
+    command.wait(timeout=60)
+
+
 def test_a_failed_vllm_worker_does_not_hang_the_run(tmp_path):
     process = supervised(tmp_path, "echo 'ERROR WorkerProc hit an exception.'; while :; do read -t 1000 <> <(:); done")
     _, err = process.communicate(timeout=60)

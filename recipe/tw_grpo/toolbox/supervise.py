@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 from tqdm import tqdm
 
-_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _FATAL = re.compile(r"WorkerProc hit an exception|EngineDeadError")
 STALLED_AFTER = 900.0  # seconds without a line in the log or a step
 _NOISE = re.compile(r"WARNING|UserWarning|warnings\.warn|FutureWarning|^\s*$")
@@ -54,7 +54,8 @@ def supervise(
         The command's exit code; 130 after Ctrl-C, 143 after SIGTERM, 1 when it was stopped because a worker had failed
         or nothing happened for so long. What went wrong is printed to stderr.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    prctl = ctypes.CDLL(None).prctl
+    prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     stopped = 0
 
     def stop(number: int, _: object) -> None:
@@ -65,7 +66,14 @@ def supervise(
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             stack.callback(signal.signal, number, signal.signal(number, stop))
         output = stack.enter_context(log.open("wb"))
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            # kill -9 of this process cannot be caught; Ray ends with the command in the same way.
+            preexec_fn=lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0),
+        )
         stack.callback(_end_descendants)
         reason = _watch(process, log, metrics, steps, first, patience, say, lambda: stopped)
     if stopped:
