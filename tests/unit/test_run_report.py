@@ -66,7 +66,8 @@ def small_run(out: Path, weights: bool = True, **settings) -> Path:
     steps = {step: two_answers(step, "A", "B", weights) for step in range(1, 9)}
     steps |= {step: two_answers(step, "A, C", "A, C", weights) for step in (9, 10)}
     lengths = {"response_length/mean": 7.0, "response_length/min": 5.0, "response_length/max": 9.0}
-    metrics = {"1.jsonl": [(step, {"timing_s/step": float(step), **lengths}) for step in range(1, 11)]}
+    failed = {"tw_grpo/failed_prompts": 1.0, "tw_grpo/failed_responses": 9.0}  # in each step
+    metrics = {"1.jsonl": [(step, {"timing_s/step": float(step), **lengths, **failed}) for step in range(1, 11)]}
     return write_run(out, steps, metrics, **({"estimator": "tw_grpo", "seed": 3, "steps": 10} | settings))
 
 
@@ -101,6 +102,8 @@ def test_numbers_of_a_small_run_by_hand(tmp_path):
         "response_length_first_fifth": 2.5,
         "dead_group_rate": 0.2,
         "seconds_per_step": 5.5,
+        "failed_prompts": 10,
+        "failed_responses": 90,
         "token_weight_max": 1.7,
         "best_constant_reward": 2.0,
         "best_constant_answer": "A,C",
@@ -328,6 +331,7 @@ def test_command_writes_picture_summary_and_table(tmp_path, capsys):
     assert lines[-2].startswith("reward changed by +0.75 between")
     assert lines[2].split() == ["reward", "1.250", "2.000", "+0.750", "-"]
     assert len({len(text) for text in lines[1:7]}) == 1  # aligned
+    assert "prompts, responses that failed 10, 90" in [" ".join(line.split()) for line in lines]
     assert json.loads((out / "summary.json").read_text()) == summary_of(out)
     picture = pixels(out / "report.png")
     assert picture.shape[1] == 1400 and picture.std() > 0.05

@@ -119,6 +119,7 @@ def _whole_run(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("reward of the best constant answer", _number(summary["best_constant_reward"])),
         ("dead groups", f"{summary['dead_group_rate']:.1%} of {summary['groups']}"),
+        ("prompts, responses that failed", _failed(summary)),
         ("token weight, mean", _number(summary["token_weight_mean"])),
         ("token weight, max", _number(summary["token_weight_max"])),
         ("seconds per step, median", _number(summary["seconds_per_step"], ".2f")),
@@ -128,6 +129,11 @@ def _whole_run(summary: dict[str, Any]) -> list[tuple[str, str]]:
 def _steps(summary: dict[str, Any]) -> str:
     asked = summary["steps_asked"]
     return str(summary["steps"]) + (f" of {asked}" if asked not in (None, summary["steps"]) else "")
+
+
+def _failed(summary: dict[str, Any]) -> str:
+    counts = summary["failed_prompts"], summary["failed_responses"]
+    return "-" if None in counts else f"{counts[0]}, {counts[1]}"
 
 
 def _number(value: float | None, form: str = ".3f") -> str:

@@ -148,6 +148,10 @@ def summarize(run: Run) -> dict[str, Any]:
     groups = [{r.parts["reward"] for r in rows} for rows in by_group(run.responses).values()]
     tokens = sum(response.weights[0] for response in run.responses)
     seconds = [data["timing_s/step"] for data in run.metrics.values() if "timing_s/step" in data]
+    failed = {
+        name: [data[f"tw_grpo/{name}"] for data in run.metrics.values() if f"tw_grpo/{name}" in data]
+        for name in ("failed_prompts", "failed_responses")
+    }
     constant = constant_answers(run)
     series, windows = per_step(run), fifths(run.steps)
     summary: dict[str, Any] = {
@@ -172,6 +176,7 @@ def summarize(run: Run) -> dict[str, Any]:
         "constant_rewards": constant["rewards"] if constant else None,
         "dead_group_rate": sum(len(scores) == 1 for scores in groups) / len(groups),
         "seconds_per_step": float(np.median(seconds)) if seconds else None,
+        **{name: int(sum(counts)) if counts else None for name, counts in failed.items()},
         "token_weight_mean": sum(r.weights[1] for r in run.responses) / tokens if tokens else None,
         "token_weight_max": max(r.weights[2] for r in run.responses if r.weights[0]) if tokens else None,
         "report": REPORT,
