@@ -13,16 +13,20 @@ from typing import Any
 
 import torch
 
-from benchmarks import balancing, divergence, measure
+from benchmarks import balancing, divergence, inversion, measure, rewards, step, video
 from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.tables import markdown
 
 KINDS = {
-    "divergence": "D_t of one group (Eq. 4)",
-    "balancing": "whole prompts on a rank, against single responses",
+    "divergence": divergence,
+    "step": step,
+    "balancing": balancing,
+    "video": video,
+    "rewards": rewards,
+    "inversion": inversion,
 }
-_TABLES = {"divergence": divergence.rows, "balancing": balancing.rows}
+_NEEDS = {"balancing": "log", "rewards": "log", "inversion": "annotations", "video": "parquet"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,28 +41,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--docs", type=Path, help="also write the tables of all kinds in the JSON as a page")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="for divergence")
-    parser.add_argument("--repeats", type=integer(1), default=5, help="rounds; medians are printed")
-    parser.add_argument("--log", type=Path, help="for balancing: lines with step and output, 8 a step")
+    parser.add_argument("--repeats", type=integer(1), default=5, help="rounds of divergence; medians are printed")
+    parser.add_argument("--pairs", type=integer(1), default=3, help="pairs of runs of step")
+    parser.add_argument("--log", type=Path, help="for balancing and rewards: lines with step and output, 8 a step")
+    parser.add_argument("--annotations", type=Path, help="for inversion: a NExT-GQA file")
+    parser.add_argument("--parquet", type=Path, help="for video: a data file made without --frames-dir")
     args = parser.parse_args(argv)
     for kind in args.kinds:
         if kind not in KINDS:
             raise UserError(f"{kind!r} is none of {', '.join(KINDS)}")
-    if "balancing" in args.kinds and args.log is None:
-        raise UserError("balancing needs --log, for example clevrer_train_rollouts.jsonl of the published run")
+        if kind in _NEEDS and getattr(args, _NEEDS[kind]) is None:
+            raise UserError(f"{kind} needs --{_NEEDS[kind]}")
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no GPU here")
     try:
         data: dict[str, Any] = json.loads(args.json.read_text()) if args.json.exists() else {}
     except ValueError as error:
         raise UserError(f"{args.json}: no JSON, so nothing can be added to it") from error
+    given = {
+        "divergence": (args.device, args.repeats),
+        "step": (args.pairs,),
+        "balancing": (args.log,),
+        "video": (args.parquet,),
+        "rewards": (args.log,),
+        "inversion": (args.annotations,),
+    }
     for kind in args.kinds:
-        found = {"machine": measure.machine(args.device)}
-        if kind == "divergence":
-            found["records"] = divergence.run(args.device, args.repeats)
-        else:
-            found["records"] = balancing.run(args.log)
+        machine = measure.machine(args.device)
         name = f"{kind} on cuda" if args.device == "cuda" and kind == "divergence" else kind
-        data[name] = found
+        data[name] = {"machine": machine, "records": KINDS[kind].run(*given[kind])}
         args.json.write_text(json.dumps(data, indent=1) + "\n")
     page = document(data)
     if args.docs:
@@ -70,15 +81,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def document(data: dict[str, Any]) -> str:
     """docs/performance.md."""
     parts = ["# What it costs\n", "Printed by `python -m benchmarks`; do not edit. Medians; repeats interleaved.\n"]
-    for name, found in data.items():
-        kind = name.partition(" ")[0]
-        where = found["machine"]
-        parts.append(f"## {KINDS[kind][0].upper()}{KINDS[kind][1:]}\n")
+    for name in sorted(data, key=lambda name: list(KINDS).index(name.partition(" ")[0])):
+        kind, where = KINDS[name.partition(" ")[0]], data[name]["machine"]
+        parts.append(f"## {kind.TITLE}\n")
+        parts.append(f"{kind.__doc__.partition(chr(10))[0]}\n")
         parts.append(
             f"{where.get('card', where['processor'])}, {where['cores']} cores, torch {where['torch']}, "
             f"load {where['load']:.1f} at the start, {where['commit']}.\n"
         )
-        parts.append(markdown(_TABLES[kind](found["records"])))
+        parts.append(markdown(kind.rows(data[name]["records"])))
     return "\n".join(parts)
 
 

@@ -17,6 +17,7 @@ import torch
 from benchmarks import measure
 from recipe.tw_grpo.divergence import group_divergence, group_divergence_reference
 
+TITLE = "D_t of one group (Eq. 4)"
 _BARE_COLUMNS = {"cpu": 2048, "cuda": 32_768}
 
 
