@@ -58,6 +58,9 @@ class TWGRPOConfig:
         loss_normalization: "prompt" divides by the tokens of a prompt's responses, then means over prompts (Eq. 6);
             "batch" leaves verl's own `actor.loss_agg_mode` as it is.
         epsilon: added to the standard deviation of Eq. 1; > 0.
+        skip_dead_groups: leave out D_t where all rewards of a prompt are equal: its advantages are 0, so no weight
+            changes the update. Weights there are 1, and dumps and metrics have no D_t of them.
+        offload_states: keep hidden states in host memory until all responses of their prompt have passed.
 
     Raises:
         UserError: a value that cannot work, named with its full verl name.
@@ -70,10 +73,13 @@ class TWGRPOConfig:
     weight_placement: str = "outside"
     loss_normalization: str = "prompt"
     epsilon: float = 1e-6
+    skip_dead_groups: bool = False
+    offload_states: bool = False
 
     def __post_init__(self) -> None:
         _finite_numbers(self, PREFIX, "alpha", "epsilon")
         _one_of(self, PREFIX, "divergence", "weight_form", "weight_placement", "positions", "loss_normalization")
+        _yes_or_no(self, PREFIX, "skip_dead_groups", "offload_states")
         if self.alpha < 0:
             raise UserError(f"{PREFIX}.alpha={self.alpha} must be 0 or larger (0 turns the weights off)")
         if self.epsilon <= 0:
@@ -157,6 +163,12 @@ def _finite_numbers(config: Any, prefix: str, *names: str) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise UserError(f"{prefix}.{name}={value!r} is not a finite number")
         object.__setattr__(config, name, float(value))
+
+
+def _yes_or_no(config: Any, prefix: str, *names: str) -> None:
+    for name in names:
+        if not isinstance(getattr(config, name), bool):
+            raise UserError(f"{prefix}.{name}={getattr(config, name)!r} must be True or False")
 
 
 def _one_of(config: Any, prefix: str, *names: str) -> None:

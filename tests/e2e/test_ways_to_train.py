@@ -32,6 +32,10 @@ WAYS = {
         "algorithm.filter_groups.enable=True",
         "algorithm.filter_groups.metric=reward",
     ],
+    "dead groups left out, states in host memory": [
+        "+algorithm.tw_grpo.skip_dead_groups=True",
+        "+algorithm.tw_grpo.offload_states=True",
+    ],
     "asynchronous rollout on the same devices": ["trainer.v1.trainer_mode=colocate_async"],
     "two data-parallel ranks": ["trainer.n_gpus_per_node=2"],
     # Two updates a step, so that the old policy is set aside and restored; one batch ahead, so that step 2 is stale.
@@ -63,14 +67,24 @@ def test_weights_are_the_definition(start, tiny_assets, tmp_path, way):
         if "filtered" in way:
             assert all(len({row["score"] for row in rows}) > 1 for rows in groups.values())
             assert metrics["tw_grpo/dead_group_rate"] == 0
+        left_out = [rows for rows in groups.values() if all(row["token_divergence"] == [] for row in rows)]
+        assert metrics["tw_grpo/groups_left_out"] == len(left_out)
+        if "left out" in way:
+            assert left_out == [rows for rows in groups.values() if len({row["score"] for row in rows}) == 1]
+            assert {w for rows in left_out for row in rows for w in row["token_weights"]} <= {1.0}
+        else:
+            assert not left_out
         for rows in groups.values():
+            if rows in left_out:
+                continue
             longest = max(rows, key=lambda row: len(row["response_ids"]))
             low, high = min(longest["token_divergence"]), max(longest["token_divergence"])
             assert "logspace" in way or 0 <= low <= high <= 8 * math.log(8)
             for row in rows:
                 expected = [1 + 0.7 * (d - low) / (high - low) for d in row["token_divergence"]]
                 assert row["token_weights"] == pytest.approx(expected, abs=1e-5)
-    recomputed(other, 1, tiny_assets / "policy", "logspace_k3" if "logspace" in way else "kl")
+    count = 8 - other.metrics[1]["tw_grpo/groups_left_out"]
+    recomputed(other, 1, tiny_assets / "policy", "logspace_k3" if "logspace" in way else "kl", count)
     if "separate" in way:
         assert other.metrics[2]["training/off_policy/trajectory_staleness/min"] == 1
         # Responses of the first policy; their D_t and weights are those of the policy that step 2 started from.
@@ -79,13 +93,13 @@ def test_weights_are_the_definition(start, tiny_assets, tmp_path, way):
         assert first.keys() == last.keys() and first != last, "the rollout worker's weights have not been updated"
 
 
-def recomputed(other, step, policy, divergence):
-    """The dump of a step has the D_t and weights of `policy` (a Hugging Face folder), in all its groups."""
+def recomputed(other, step, policy, divergence, groups=8):
+    """The dump of a step has the D_t and weights of `policy` (a Hugging Face folder), in all groups with D_t."""
     command = [sys.executable, "-m", "recipe.tw_grpo.recompute", f"--divergence={divergence}"]
     command += [policy, other.out / f"rollouts/{step}.jsonl", other.train_file]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count('"G": 8') == 8
+    assert done.stdout.count('"G": 8') == groups
 
 
 def greedy_responses(other, step):

@@ -121,8 +121,8 @@ def test_the_definition_of_logspace_k3_is_that_of_the_streaming_computation():
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("", "no response in it"),
-        (json.dumps(record(uid="pad" + "0" * 32 + "_0_0")), "no response in it"),
+        ("", "no response with D_t in it"),
+        (json.dumps(record(uid="pad" + "0" * 32 + "_0_0")), "no response with D_t in it"),
         (json.dumps(record())[:-20], "line 1 breaks off"),
         (json.dumps({k: v for k, v in record().items() if k != "token_weights"}), "with adv_estimator=tw_grpo"),
         (json.dumps(record(token_divergence=[0.1])), "one number for each of the 3 tokens"),

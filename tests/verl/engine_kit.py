@@ -158,7 +158,7 @@ def policy_gradient_fields(rows, lengths=LENGTHS) -> dict[str, list[torch.Tensor
 def step(engine, rows, placement: str, *, normalization: str = "prompt", uids=UIDS, lengths=LENGTHS, **batch_options):
     """Gradients and changes of all parameters in one real update with SGD-like visibility: no clipping of the gradient.
 
-    `batch_options` are those of `make_batch`.
+    `batch_options` are those of `make_batch`. Rows of the uid "pad" have no loss, as verl's placeholders.
 
     Returns:
         {name: gradient}, {name: parameter after the step}, both full tensors.
@@ -174,6 +174,9 @@ def step(engine, rows, placement: str, *, normalization: str = "prompt", uids=UI
     fields = policy_gradient_fields(rows, lengths)
     batch = make_batch(uids, lengths, rows, request=None, **batch_options)
     tu.assign_non_tensor(batch, **{names.NORMALIZATION_REQUEST: normalization})
+    real = [uid != "pad" for uid in uids_of(batch)]
+    for name in ("loss_mask", "response_mask"):
+        batch[name] = nested(row * kept for row, kept in zip(batch[name].unbind(), real, strict=True))
     batch["old_log_probs"] = nested(fields["old_log_probs"])
     if placement == "outside":
         batch["advantages"] = nested(a * w for a, w in zip(fields["advantages"], fields["weights"], strict=True))
@@ -268,6 +271,7 @@ def make_batch(
     if max_tokens is not None:
         tu.assign_non_tensor(batch, max_token_len_per_gpu=max_tokens)
     if request:
+        request = names.DivergenceRequest(request) if isinstance(request, str) else request
         tu.assign_non_tensor(batch, **{names.DIVERGENCE_REQUEST: request})
     return batch
 

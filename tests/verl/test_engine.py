@@ -131,6 +131,15 @@ def test_a_shared_beginning_has_no_divergence(engine):
     assert (found[:4] < 1e-9).all(), "token 3 is predicted from three equal tokens"
 
 
+@pytest.mark.parametrize("micro", [1, 6])
+def test_a_prompt_is_left_out_and_states_wait_in_host_memory(engine, micro):
+    whole = kit.infer(engine, kit.make_batch(micro=micro))["token_divergence"]
+    request = names.DivergenceRequest("kl", left_out=frozenset({"p"}), offload=True)
+    part = kit.infer(engine, kit.make_batch(micro=micro, request=request))["token_divergence"]
+    for uid, with_it, without in zip(kit.UIDS, whole.unbind(), part.unbind(), strict=True):
+        assert torch.isnan(without).all() if uid == "p" else torch.equal(with_it, without)
+
+
 def test_logspace_k3_on_request(engine):
     from recipe.tw_grpo.divergence import group_divergence
 

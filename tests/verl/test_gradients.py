@@ -106,6 +106,20 @@ def test_the_gradient_of_verls_token_mean(model, placement, micro):
     assert_equal(found, expected)
 
 
+@pytest.mark.parametrize("placement", ["outside", "inside"])
+@pytest.mark.parametrize("uids", [["p", "q", "p", "q", "p", "pad"], ["p", "q", "p", "pad", "p", "pad"]])
+def test_the_gradient_of_a_group_that_lost_responses_is_that_of_the_rest(model, placement, uids):
+    """The rest alone, although placeholder rows fill the batch."""
+    lengths = [1 if uid == "pad" else length for uid, length in zip(uids, kit.LENGTHS, strict=True)]
+    rest = [row for row, uid in enumerate(uids) if uid != "pad"]
+    options = {"uids": uids, "lengths": lengths, "micro": 1}
+    filled, _ = kit.step(kit.build_engine(model), range(6), placement, **options)
+    alone, _ = kit.step(kit.build_engine(model), rest, placement, **options)
+    for name, gradient in alone.items():
+        torch.testing.assert_close(filled[name], gradient, rtol=1e-5, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}")
+    assert max(gradient.abs().max() for gradient in alone.values()) > 1e-4
+
+
 def test_the_placements_and_normalisations_differ(model):
     """So that the tests above can fail."""
     found = [by_definition(model, p, n) for p in ("outside", "inside") for n in ("prompt", "batch")]

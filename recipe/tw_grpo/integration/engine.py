@@ -59,17 +59,17 @@ class TWGRPOEngine(FSDPEngineWithLMHead):
 
     def infer_batch(self, data: TensorDict, loss_function: Any = None) -> Any:
         """As verl's; on request model_output also has `token_divergence`, nested [B, (length)] float32: for each token
-        of each response the D_t of its group.
+        of each response the D_t of its group, NaN in the groups that were left out.
 
         Raises:
             RuntimeError: the hidden states and the LM head do not reproduce verl's log-probabilities.
         """
-        divergence = tu.get_non_tensor_data(data, names.DIVERGENCE_REQUEST, None)
-        if divergence is None:
+        request = tu.get_non_tensor_data(data, names.DIVERGENCE_REQUEST, None)
+        if request is None:
             return super().infer_batch(data, loss_function=loss_function)
         data[names.ROW] = torch.arange(data.shape[0])
         self._pass = _DivergencePass(
-            uids=list(tu.get(data, "uid")), head=full_head(self.module, self._autocast_dtype), divergence=divergence
+            uids=list(tu.get(data, "uid")), head=full_head(self.module, self._autocast_dtype), request=request
         )
         try:
             output = super().infer_batch(data, loss_function=loss_function)
@@ -148,9 +148,9 @@ class TWGRPOEngine(FSDPEngineWithLMHead):
 class _DivergencePass:
     """Hidden states of one log-probability pass, kept per group until the group is complete."""
 
-    def __init__(self, uids: list[Any], head: torch.Tensor, divergence: str) -> None:
+    def __init__(self, uids: list[Any], head: torch.Tensor, request: names.DivergenceRequest) -> None:
         self.head = head
-        self.divergence = divergence
+        self.request = request
         self.uids = uids
         self.groups = rows_by_group(uids)
         self.hidden: torch.Tensor | None = None  # of the micro-batch in flight, from the hook to prepare_model_outputs
@@ -162,7 +162,11 @@ class _DivergencePass:
         """Take the response states out of [total tokens, d] and finish the groups that are complete now."""
         rows = micro_batch[names.ROW].tolist()
         for position, span in _response_spans(micro_batch):
-            self.waiting[rows[position]] = packed[span.to(packed.device)]
+            if self.uids[rows[position]] in self.request.left_out:
+                self.finished[rows[position]] = packed.new_full((len(span),), torch.nan, dtype=torch.float32)
+                continue
+            states = packed[span.to(packed.device)]
+            self.waiting[rows[position]] = states.cpu() if self.request.offload else states
             self.temperature[rows[position]] = _temperature(micro_batch, position)
         for uid in {self.uids[row] for row in rows}:
             members = self.groups[uid]
@@ -176,7 +180,11 @@ class _DivergencePass:
             raise RuntimeError(f"tw_grpo: the responses of one prompt were sampled at temperatures {temperatures}")
         lengths = torch.tensor([state.shape[0] for state in states])
         divergence = group_divergence(
-            torch.cat(states), self.head, lengths, temperature=temperatures.pop(), divergence=self.divergence
+            torch.cat(states).to(self.head.device),
+            self.head,
+            lengths,
+            temperature=temperatures.pop(),
+            divergence=self.request.divergence,
         ).float()
         for row, length in zip(members, lengths.tolist(), strict=True):
             self.finished[row] = divergence[:length]

@@ -7,10 +7,11 @@ be lost without an error. Nothing of verl is imported here.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 # Non-tensor entries of a batch, set by trainer.py and read by engine.py. One a pass: neither sees the other's.
-DIVERGENCE_REQUEST = "tw_grpo_divergence"  # log-probability pass: return D_t, of this kind (config.CHOICES)
+DIVERGENCE_REQUEST = "tw_grpo_divergence"  # log-probability pass: return D_t; a DivergenceRequest
 NORMALIZATION_REQUEST = "tw_grpo_normalization"  # update: normalise the loss so (config.CHOICES)
 
 ROW = "tw_grpo_row"  # tensor entry that follows each response through verl's micro-batching, within one worker
@@ -21,6 +22,22 @@ TOKEN_WEIGHTS = "token_weights"  # w_t, from the driver
 LOSS_WEIGHTS = "rollout_is_weights"  # verl's own field: the one further tensor it hands to a policy loss
 
 FAILURES = "tw_grpo_failures"  # partition of TransferQueue: a note for each failed response, see failures.py
+
+
+@dataclasses.dataclass(frozen=True)
+class DivergenceRequest:
+    """What the trainer asks of the engine's log-probability pass.
+
+    Attributes:
+        divergence: one of config.CHOICES.
+        left_out: uids of prompts whose D_t nobody needs; theirs is NaN.
+        offload: keep hidden states on the CPU until their group is complete.
+    """
+
+    divergence: str
+    left_out: frozenset[str] = frozenset()
+    offload: bool = False
+
 
 _PLACEHOLDER = re.compile(r"pad[0-9a-f]{32}_")  # verl/trainer/ppo/padding_utils.py fills batches with such rows
 

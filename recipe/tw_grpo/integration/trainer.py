@@ -41,6 +41,7 @@ class TokenWeightsMixin:
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.tw_grpo = settings_of(config)
+        self._left_out: frozenset[str] = frozenset()  # prompts of this step without D_t
         self._dump_columns: dict[str, dict[str, Any]] = {}
 
     def _balance_batch(self, batch: KVBatchMeta, metrics: dict, logging_prefix: str = "global_seqlen", **kwargs: Any):
@@ -82,7 +83,10 @@ class TokenWeightsMixin:
         """As verl's, with a request to the engine for D_t, which it leaves in the field TOKEN_DIVERGENCE."""
         if self.tw_grpo is None:
             return super()._compute_old_log_prob(batch, metrics)
-        batch.extra_info[names.DIVERGENCE_REQUEST] = self.tw_grpo.divergence
+        self._left_out = _dead_prompts(batch) if self.tw_grpo.skip_dead_groups else frozenset()
+        batch.extra_info[names.DIVERGENCE_REQUEST] = names.DivergenceRequest(
+            self.tw_grpo.divergence, self._left_out, self.tw_grpo.offload_states
+        )
         result = super()._compute_old_log_prob(batch, metrics)
         for meta in (batch, result):
             meta.extra_info.pop(names.DIVERGENCE_REQUEST, None)
@@ -97,11 +101,13 @@ class TokenWeightsMixin:
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
         real = [not tag.get("is_padding", False) for tag in batch.tags]
         groups = rows_by_group([names.uid_of(key) for key in batch.keys], real)
+        weighed = {uid: rows for uid, rows in groups.items() if uid not in self._left_out}
         divergence = list(data[names.TOKEN_DIVERGENCE].unbind())
-        weights, not_finite = weigh_groups(groups, divergence, self.tw_grpo)
+        weights, not_finite = weigh_groups(weighed, divergence, self.tw_grpo)
         advantages, packed = data["advantages"], torch.cat(weights)
         metrics["tw_grpo/groups_not_finite"] = float(not_finite)
-        metrics.update(weight_metrics(groups, divergence, weights))
+        metrics["tw_grpo/groups_left_out"] = float(len(groups) - len(weighed))
+        metrics.update(weight_metrics(weighed, divergence, weights))
         metrics.update(group_metrics(groups, torch.stack([row.sum() for row in data["rm_scores"].unbind()])))
         metrics.update(advantage_metrics(advantages.values(), packed))
         if "extra_fields" in data.keys():
@@ -130,7 +136,7 @@ class TokenWeightsMixin:
     def _log_rollout_data(self, batch: KVBatchMeta, timing_raw: dict, rollout_data_dir: str) -> None:
         """As verl's; each line also has what is needed to recompute its token weights."""
         if self.tw_grpo is not None:
-            self._dump_columns = _dump_columns(batch)
+            self._dump_columns = _dump_columns(batch, self._left_out)
         super()._log_rollout_data(batch, timing_raw, rollout_data_dir)
         self._dump_columns = {}
 
@@ -143,8 +149,17 @@ class TokenWeightsMixin:
         super()._dump_generations(*args, reward_extra_infos_dict=reward_extra_infos_dict, **kwargs)
 
 
-def _dump_columns(batch: KVBatchMeta) -> dict[str, dict[str, Any]]:
-    """Columns of the rollout dump, by TransferQueue key."""
+def _dead_prompts(batch: KVBatchMeta) -> frozenset[str]:
+    """uids of the prompts whose responses all have the same reward."""
+    data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["rm_scores"])
+    rewards = [row.sum().item() for row in data["rm_scores"].unbind()]
+    real = [not tag.get("is_padding", False) for tag in batch.tags]
+    groups = rows_by_group([names.uid_of(key) for key in batch.keys], real)
+    return frozenset(uid for uid, rows in groups.items() if len({rewards[row] for row in rows}) == 1)
+
+
+def _dump_columns(batch: KVBatchMeta, left_out: frozenset[str]) -> dict[str, dict[str, Any]]:
+    """Columns of the rollout dump, by TransferQueue key; D_t is an empty list where it was left out."""
     fields = {
         "prompt_ids": "prompts",
         "response_ids": "responses",
@@ -155,6 +170,9 @@ def _dump_columns(batch: KVBatchMeta) -> dict[str, dict[str, Any]]:
         keys=batch.keys, partition_id=batch.partition_id, select_fields=[*fields.values(), "index", "extra_fields"]
     )
     columns = {column: [row.tolist() for row in data[field].unbind()] for column, field in fields.items()}
+    for row, key in enumerate(batch.keys):
+        if names.uid_of(key) in left_out:
+            columns[names.TOKEN_DIVERGENCE][row] = []
     if "index" in data.keys():
         columns["index"] = list(tu.get(data, "index"))
     if "extra_fields" in data.keys():

@@ -31,7 +31,7 @@ _FLOOR = 1e-3  # nats; errors of a smaller D_t are shown, and --tolerance is tak
 
 
 def read_groups(dump: Path) -> list[list[Line]]:
-    """The responses of a rollout dump, one list a prompt.
+    """The responses of a rollout dump, one list a prompt; prompts whose D_t was left out are not among them.
 
     Raises:
         UserError: the file is not whole, no dump with token weights, or holds no response.
@@ -39,13 +39,15 @@ def read_groups(dump: Path) -> list[list[Line]]:
     lines = []
     for where, line in read_dump(dump, ("uid", "index", *TOKENS)):
         length = len(line.record["response_ids"])
+        if not line.record[names.TOKEN_DIVERGENCE] and length:  # algorithm.tw_grpo.skip_dead_groups
+            continue
         for name in (names.TOKEN_DIVERGENCE, names.TOKEN_WEIGHTS):
             values = line.record[name]
             if len(values) != length or not all(isinstance(value, int | float) for value in values):
                 raise UserError(f"{where}: {name!r} does not have one number for each of the {length} tokens")
         lines.append(line)
     if not lines:
-        raise UserError(f"{dump}: no response in it; give {{step}}.jsonl of trainer.rollout_data_dir")
+        raise UserError(f"{dump}: no response with D_t in it; give {{step}}.jsonl of trainer.rollout_data_dir")
     return list(grouped(lines, lambda line: line.uid).values())
 
 
