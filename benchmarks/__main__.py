@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import balancing, divergence, inversion, measure, rewards, step, video
+from benchmarks import balancing, divergence, inversion, measure, on_paper, rewards, step, video
 from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.tables import markdown
@@ -21,6 +21,7 @@ from recipe.tw_grpo.toolbox.tables import markdown
 KINDS = {
     "divergence": divergence,
     "step": step,
+    "on_paper": on_paper,
     "balancing": balancing,
     "video": video,
     "rewards": rewards,
@@ -61,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = {
         "divergence": (args.device, args.repeats),
         "step": (args.pairs,),
+        "on_paper": (),
         "balancing": (args.log,),
         "video": (args.parquet,),
         "rewards": (args.log,),
