@@ -11,9 +11,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from bad_records import KINDS, write_with_bad  # noqa: E402
 
+from recipe.tw_grpo.toolbox.files import read_args  # noqa: E402
+
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 STEPS = 4
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = [
     "trainer.n_gpus_per_node=2",
     "data.shuffle=False",
@@ -64,3 +67,22 @@ def test_a_run_with_bad_records_is_the_run_without_them(start, tiny_assets, tmp_
             assert bad.metrics[step][name] == pytest.approx(clean.metrics[step][name], rel=1e-3), (step, name)
     assert json.loads((bad.out / "summary.json").read_text())
     assert set(kinds.values()) == set(KINDS)
+
+
+SEPARATE = [*read_args(ROOT / "recipe/cpu_platform/separate_async.args"), "actor_rollout_ref.hybrid_engine=False"]
+
+
+@pytest.mark.parametrize("mode", ["colocate_async", "separate_async"])
+def test_the_asynchronous_trainers_survive_them(start, tiny_assets, tmp_path, mode):
+    good = pq.read_table(tiny_assets / "train.parquet").slice(0, 40)
+    kinds = write_with_bad(good, tmp_path / "train.parquet", every=4)
+    settings = [one for one in SETTINGS if not one.startswith(("trainer.n_gpus", "trainer.v1."))]
+    settings += SEPARATE if mode == "separate_async" else ["trainer.v1.trainer_mode=colocate_async"]
+    run = start(tmp_path / "run", tmp_path / "train.parquet", *settings, STEPS="3", VERL_LOGGING_LEVEL="WARN")
+    assert run.code == 0, f"{run.stdout}\n{run.stderr}\n{run.log[-5000:]}"
+    lines = [line for line in run.stderr.splitlines() if "cannot be used" in line]
+    named = [sum(f"record {index} " in line for line in lines) for index in kinds]
+    assert max(named) == 1 and sum(named) >= 3, lines
+    for step in (1, 2, 3):
+        assert run.metrics[step]["actor/grad_norm"] > 0
+        assert run.metrics[step]["training/rollout_probs_diff_mean"] < 1e-5 or mode == "separate_async"
