@@ -8,7 +8,6 @@ video in one row, each seeing the video and itself only, because the video is ni
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Sequence
@@ -18,17 +17,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data_prep.write.prompts import MULTI_ANSWER
 from examples.rehearsal import videos
 from examples.rehearsal.policy import SIZE
 from examples.tiny.initialisation import give_attention_patterns
 from examples.tiny.lessons import ROWS, WAYS, Lesson, View, make_lesson
+from examples.tiny.once import RECORD, Report, fingerprint, made_once, settings_of
 from examples.tiny.policy import build_model, build_processor, build_tokenizer, save_policy
 from examples.tiny.warm_start import EMPTY, MULTI_ANSWER_PARTS, PHRASES
 from examples.tiny.world import questions
 from recipe.tw_grpo.integration.repairs.time_positions import position_ids
-from recipe.tw_grpo.toolbox.command_line import Parser, run_main
-from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.toolbox.command_line import run_main
 
 VISION_RATE, TEXT_RATE = 3e-3, 2e-3
 OBJECTS_COUNT = 6.0  # weight of a token that shows an object; nine in ten show none
@@ -240,19 +238,13 @@ def _corpus() -> list[str]:
     return corpus
 
 
-def fingerprint(**settings: int) -> str:
-    """Name of the policy these settings and this source give."""
-    here = Path(__file__).parents[1]
-    text = json.dumps(settings, sort_keys=True) + "".join((here / f"{name}.py").read_text() for name in _SOURCES)
-    return hashlib.sha256((text + MULTI_ANSWER).encode()).hexdigest()[:16]
-
-
-def build(out: Path, *, seed: int, worlds: int, vision_steps: int, text_steps: int) -> dict[str, float]:
+def build(out: Path, *, seed: int, worlds: int, vision_steps: int, text_steps: int) -> Report:
     """Build, teach, measure and save the policy in `out`, or return the report of the one that is there already."""
-    name = fingerprint(seed=seed, worlds=worlds, vision_steps=vision_steps, text_steps=text_steps)
-    record = out / "warm_start.json"
-    if record.exists() and (report := json.loads(record.read_text()))["fingerprint"] == name:
-        return report
+    name = fingerprint(_SOURCES, seed=seed, worlds=worlds, vision_steps=vision_steps, text_steps=text_steps)
+    return made_once(out, name, lambda: _build(out, name, seed, worlds, vision_steps, text_steps))
+
+
+def _build(out: Path, name: str, seed: int, worlds: int, vision_steps: int, text_steps: int) -> Report:
     torch.manual_seed(seed)
     teacher = Teacher(seed)
     views = [videos.view(seed * 10**5 + number) for number in range(worlds)]
@@ -263,28 +255,16 @@ def build(out: Path, *, seed: int, worlds: int, vision_steps: int, text_steps: i
     report = {"fingerprint": name, "seed": seed, "vision_error": vision_error, "text_loss": text_loss}
     report |= {"parameters": sum(p.numel() for p in teacher.model.parameters())}
     report |= teacher.measure([videos.view(_HELD_OUT + number) for number in range(20)])
-    save_policy(out, teacher.model, teacher.processor, {"warm_start.json": json.dumps(report, indent=1) + "\n"})
+    save_policy(out, teacher.model, teacher.processor, {RECORD: json.dumps(report, indent=1) + "\n"})
     return report
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
-    parser = Parser(prog="python -m examples.rehearsal.warm_start", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the policy; returns at once if it is there")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--worlds", type=int, default=160, help="videos to learn from")
-    parser.add_argument("--vision-steps", type=int, default=200)
-    parser.add_argument("--text-steps", type=int, default=220)
-    options = parser.parse_args(arguments)
-    if options.seed < 0 or min(options.worlds, options.vision_steps, options.text_steps) < 32:
-        raise UserError("--seed must be 0 or more; --worlds, --vision-steps and --text-steps 32 or more")
-    report = build(
-        options.out,
-        seed=options.seed,
-        worlds=options.worlds,
-        vision_steps=options.vision_steps,
-        text_steps=options.text_steps,
-    )
+    defaults = {"worlds": 160, "vision_steps": 200, "text_steps": 220}
+    about = __doc__.split("\n\n")[0]
+    options = settings_of("python -m examples.rehearsal.warm_start", about, defaults, arguments)
+    report = build(**vars(options))
     print(
         f"policy {options.out}: {report['parameters'] / 1e6:.2f} M parameters; on held-out worlds: loss "
         f"{report['loss']:.3f} a token, changed by {report['time_dependence']:.3f} when the video runs backwards"

@@ -8,7 +8,6 @@ taught; measure.py measures that, on worlds of its own, before anybody trains.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Sequence
@@ -22,13 +21,12 @@ from data_prep.write.prompts import MULTI_ANSWER
 from examples.tiny.initialisation import give_attention_patterns
 from examples.tiny.lessons import ROWS, Lesson, View, make_lesson
 from examples.tiny.measure import measure
+from examples.tiny.once import RECORD, Report, fingerprint, made_once, settings_of
 from examples.tiny.physics import CELL
 from examples.tiny.policy import PolicySize, build_model, build_processor, build_tokenizer, save_policy
 from examples.tiny.render import render_frames, through_codec
 from examples.tiny.world import COLORS, SHAPES, make_scene, questions
-from recipe.tw_grpo.toolbox.command_line import Parser, run_main
-from recipe.tw_grpo.toolbox.errors import UserError
-from recipe.tw_grpo.toolbox.files import one_at_a_time
+from recipe.tw_grpo.toolbox.command_line import run_main
 
 FRAMES = 2  # of each video, the first and the last: what data_prep is told to sample as well
 HEIGHT, WIDTH = 112, 140
@@ -41,7 +39,8 @@ PHRASES = (
     *(f" {color} {shape}" for color in COLORS for shape in SHAPES),
     *(". The", " and the", " collides with the", " collide", "Without the", " what will happen?"),
 )
-_SOURCES = ("initialisation", "lessons", "measure", "physics", "policy", "render", "warm_start", "world")
+_NAMES = ("initialisation", "lessons", "measure", "physics", "policy", "render", "warm_start", "world")
+_SOURCES = tuple(f"tiny/{name}" for name in _NAMES)
 _CORPUS = 10**6  # first seed of the worlds whose texts the tokenizer is trained on
 
 
@@ -187,33 +186,13 @@ def _corpus() -> list[str]:
     return corpus
 
 
-def fingerprint(**settings: int) -> str:
-    """Name of the policy these settings and this source give."""
-    here = Path(__file__).parent
-    text = json.dumps(settings, sort_keys=True) + "".join((here / f"{name}.py").read_text() for name in _SOURCES)
-    return hashlib.sha256((text + MULTI_ANSWER).encode()).hexdigest()[:16]
+def build(out: Path, *, seed: int, worlds: int, vision_steps: int, text_steps: int) -> Report:
+    """Build, teach, measure and save the policy in `out`, or return the report of the one that is there already."""
+    name = fingerprint(_SOURCES, seed=seed, worlds=worlds, vision_steps=vision_steps, text_steps=text_steps)
+    return made_once(out, name, lambda: _build(out, name, seed, worlds, vision_steps, text_steps))
 
 
-def build(out: Path, *, seed: int, worlds: int, vision_steps: int, text_steps: int) -> dict[str, float]:
-    """Build, teach, measure and save the policy in `out`, or return the report of the one that is there already.
-
-    Of several processes with the same `out` one builds; the others wait for it.
-    """
-    name = fingerprint(seed=seed, worlds=worlds, vision_steps=vision_steps, text_steps=text_steps)
-    if report := _built(out, name):
-        return report
-    with one_at_a_time(out):
-        return _built(out, name) or _build(out, name, seed, worlds, vision_steps, text_steps)
-
-
-def _built(out: Path, name: str) -> dict[str, float] | None:
-    """The report of the policy in `out` if it is the one of this fingerprint."""
-    record = out / "warm_start.json"
-    report = json.loads(record.read_text()) if record.exists() else {}
-    return report if report.get("fingerprint") == name else None
-
-
-def _build(out: Path, name: str, seed: int, worlds: int, vision_steps: int, text_steps: int) -> dict[str, float]:
+def _build(out: Path, name: str, seed: int, worlds: int, vision_steps: int, text_steps: int) -> Report:
     torch.manual_seed(seed)
     teacher = Teacher(seed)
     views = [View.of(make_scene(seed * 10**5 + number, 1)) for number in range(worlds)]
@@ -222,28 +201,16 @@ def _build(out: Path, name: str, seed: int, worlds: int, vision_steps: int, text
     text_loss = teacher.teach_texts(views, pixels, text_steps)
     report = {"fingerprint": name, "seed": seed, "vision_error": vision_error, "text_loss": text_loss}
     report |= {"parameters": sum(p.numel() for p in teacher.model.parameters())} | measure(teacher)
-    save_policy(out, teacher.model, teacher.processor, {"warm_start.json": json.dumps(report, indent=1) + "\n"})
+    save_policy(out, teacher.model, teacher.processor, {RECORD: json.dumps(report, indent=1) + "\n"})
     return report
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
-    parser = Parser(prog="python -m examples.tiny.warm_start", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the policy; returns at once if it is there")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--worlds", type=int, default=1500, help="level-1 worlds to learn from")
-    parser.add_argument("--vision-steps", type=int, default=400)
-    parser.add_argument("--text-steps", type=int, default=450)
-    options = parser.parse_args(arguments)
-    if options.seed < 0 or min(options.worlds, options.vision_steps, options.text_steps) < 32:
-        raise UserError("--seed must be 0 or more; --worlds, --vision-steps and --text-steps 32 or more")
-    report = build(
-        options.out,
-        seed=options.seed,
-        worlds=options.worlds,
-        vision_steps=options.vision_steps,
-        text_steps=options.text_steps,
-    )
+    defaults = {"worlds": 1500, "vision_steps": 400, "text_steps": 450}  # level-1 worlds
+    about = __doc__.split("\n\n")[0]
+    options = settings_of("python -m examples.tiny.warm_start", about, defaults, arguments)
+    report = build(**vars(options))
     print(
         f"policy {options.out}: {report['parameters'] / 1e6:.2f} M parameters; on {report['worlds']} held-out worlds: "
         f"format {report['format_rate']:.0%}, options named right {report['named_right']:.0%}, "

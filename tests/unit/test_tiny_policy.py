@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The untrained parts of the tiny policy: tokenizer, sizes, and lessons that do not know which answers are right."""
 
+import json
 import random
 import re
 import threading
@@ -130,15 +131,16 @@ def test_two_that_build_one_policy_at_once_train_it_once(tmp_path, monkeypatch):
 
     trained, both = [], threading.Barrier(2)
 
-    def fingerprint(**settings):
+    def fingerprint(sources, **settings):
         both.wait(timeout=30)  # neither sees the other's policy before it asks for the lock
         return "name"
 
     def build(out, name, *settings):
         trained.append(threading.get_ident())
         out.mkdir()
-        (out / "warm_start.json").write_text('{"fingerprint": "name", "seed": 7}')
-        return warm_start._built(out, name)
+        report = {"fingerprint": "name", "seed": 7}
+        (out / "warm_start.json").write_text(json.dumps(report))
+        return report
 
     monkeypatch.setattr(warm_start, "fingerprint", fingerprint)
     monkeypatch.setattr(warm_start, "_build", build)
