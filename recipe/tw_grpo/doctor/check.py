@@ -14,7 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe.tw_grpo.doctor import dry_run, environment, files, machine, preflight, settings
+from recipe.tw_grpo.doctor import (
+    dry_run,
+    environment,
+    files,
+    machine,
+    memory,
+    model_sizes,
+    plan,
+    preflight,
+    settings,
+)
 from recipe.tw_grpo.toolbox.command_line import Parser
 from recipe.tw_grpo.toolbox.errors import UserError, one_line
 from recipe.tw_grpo.toolbox.files import write_whole
@@ -66,6 +76,7 @@ def check(overrides: Sequence[str], variables: Mapping[str, str], start: bool) -
     from omegaconf.errors import OmegaConfBaseException
 
     found = Findings()
+    on_cpu = variables.get("VERL_PLATFORM", "").strip().lower() == "cpu"  # asked before composing chooses it
     try:
         preflight.check(variables)
     except UserError as error:
@@ -82,7 +93,23 @@ def check(overrides: Sequence[str], variables: Mapping[str, str], start: bool) -
     found.problems += files.model_problems(found.config)
     found.notes += files.model_notes(found.config)
     (found.problems if start else found.notes).extend(machine.problems(found.config))
+    if not on_cpu and not found.problems:  # a plan of settings that are wrong helps nobody
+        memory_plan(found, variables, start)
     return found
+
+
+def memory_plan(found: Findings, variables: Mapping[str, str], start: bool) -> None:
+    """Add the plan to the notes, and to the problems what cannot fit; host memory and disk are the machine's."""
+    try:
+        gib, whose = plan.gpu_gib(variables)
+        sizes = model_sizes.sizes(found.config)
+    except UserError as error:
+        found.notes.append(f"no memory plan: {one_line(error)}")
+        return
+    found.notes += plan.notes(found.config, sizes, gib, whose)
+    found.problems += plan.problems(found.config, sizes, gib, whose)
+    planned = memory.plan(found.config, sizes, gib)
+    (found.problems if start else found.notes).extend(plan.machine_problems(found.config, planned))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
