@@ -281,7 +281,7 @@ def test_check_prints_the_plan_and_refuses(launch, tmp_path):
         plan.gpu_gib({plan.VARIABLE: "much"})
 
 
-def test_adapters_are_trained_alone(launch, tmp_path):
+def test_adapters_are_trained_alone(one_rank, launch, tmp_path):
     pytest.importorskip("peft")
     path = kit.write_model(tmp_path / "model", "qwen2")
     changes = {"actor_rollout_ref__model__lora_rank": 4, "actor_rollout_ref__actor__freeze_vision_tower": False}

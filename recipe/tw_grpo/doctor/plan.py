@@ -168,8 +168,8 @@ def machine_problems(config: DictConfig, planned: Plan) -> Iterator[str]:
     if needed > there:
         yield (
             f"{FSDP}.optimizer_offload={config.actor_rollout_ref.actor.fsdp_config.optimizer_offload}: what is "
-            f"offloaded and saved needs {needed / GB:.0f} GB of host memory, there are {there / GB:.0f}: set it to False on more "
-            "GPUs, or take a larger machine"
+            f"offloaded and saved needs {needed / GB:.0f} GB of host memory, there are {there / GB:.0f}: set it to "
+            "False on more GPUs, or take a larger machine"
         )
     folder = Path(config.trainer.default_local_dir).absolute()
     while not folder.exists():
