@@ -88,12 +88,11 @@ def check(overrides: Sequence[str], variables: Mapping[str, str], start: bool) -
     except (HydraException, OmegaConfBaseException) as error:
         found.problems.append(one_line(error))
         return found
-    found.problems += setting_problems(found.config)
-    found.problems += files.data_problems(found.config, found.notes)
-    found.problems += files.model_problems(found.config)
+    wrong = [*setting_problems(found.config), *files.model_problems(found.config)]
+    found.problems += [*wrong, *files.data_problems(found.config, found.notes)]
     found.notes += files.model_notes(found.config)
     (found.problems if start else found.notes).extend(machine.problems(found.config))
-    if not on_cpu and not found.problems:  # a plan of settings that are wrong helps nobody
+    if not on_cpu and not wrong:  # a plan of wrong settings would say nothing
         memory_plan(found, variables, start)
     return found
 

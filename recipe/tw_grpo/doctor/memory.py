@@ -177,25 +177,31 @@ class _Run:
         yield Item("gathered parameters and gradients in flight", rest + gathered, False)
 
     def forward(self) -> Iterator[Item]:
-        """The working space of the log-prob pass; with tw_grpo also what the divergence needs."""
+        """The working space of the log-prob pass, inside a layer or behind the head, whichever is fuller; with tw_grpo
+        also what the divergence needs."""
         (head, _), (layer, _), (root, _) = self.unit_sizes()
-        tokens, sizes, algorithm = self.tokens(False), self.sizes, self.config.algorithm
-        logits = self.logits(False)
-        layer_work = tokens * self.compute * (3 * sizes.intermediate + 4 * sizes.query + 4 * sizes.hidden)
-        yield Item(logits.name, logits.bytes, False)
-        yield Item("activations", max(0.0, layer_work - logits.bytes) + tokens * sizes.hidden * self.compute, False)
-        yield Item("gathered parameters", (max(head, 3 * layer) + root) * self.compute, False)
-        if algorithm.adv_estimator != ESTIMATOR:
+        tokens, sizes, logits = self.tokens(False), self.sizes, self.logits(False)
+        weighted = self.config.algorithm.adv_estimator == ESTIMATOR
+        group = self.rollout.n * self.config.data.max_response_length * weighted
+        # the last group's states once more together, in float32, divided by the temperature, and their differences
+        divergence = group * sizes.hidden * (self.compute + 3 * 4)
+        divergence += min(TILE_BUFFERS, 10 * group * sizes.vocabulary * 4)
+        inside = tokens * self.compute * (3 * sizes.intermediate + 4 * sizes.query + 4 * sizes.hidden)
+        if inside + 3 * layer * self.compute > logits.bytes + head * self.compute + divergence:
+            yield Item("activations of one layer", inside, False)
+            yield Item("gathered parameters", (3 * layer + root) * self.compute, False)
+        else:
+            yield Item(logits.name, logits.bytes, False)
+            yield Item("gathered parameters", (head + root) * self.compute, False)
+            yield Item("divergence of one group", divergence, False)
+        yield Item("last hidden states", tokens * sizes.hidden * self.compute, False)
+        if not weighted:
             return
         yield Item("LM head's copy for the divergence", sizes.vocabulary * sizes.hidden * self.compute)
-        group = self.rollout.n * self.config.data.max_response_length
         prompts = 1
         if self.rollout.log_prob_use_dynamic_bsz:  # micro-batches are then made across prompts
             prompts = -(-self.config.data.train_batch_size * self.ulysses // self.ranks)
         yield Item("hidden states of the responses", prompts * group * sizes.hidden * self.compute, False)
-        # the last group's states once more together, in float32, divided by the temperature, and their differences
-        work = group * sizes.hidden * (self.compute + 3 * 4)
-        yield Item("divergence of one group", work + min(TILE_BUFFERS, 10 * group * sizes.vocabulary * 4), False)
 
     # the phases
 
