@@ -5,7 +5,6 @@ A peak is read from torch's profiler, which sees every allocation and every rele
 """
 
 import functools
-import os
 from pathlib import Path
 
 import pytest
@@ -277,8 +276,18 @@ def test_check_prints_the_plan_and_refuses(launch, tmp_path):
     unknown = check.Findings(config=of_model(config, tmp_path))
     check.memory_plan(unknown, {}, start=False)
     assert unknown.problems == [] and "no memory plan" in unknown.notes[0]
+    megatron = check.Findings(config=Settings.of(config).changed("actor_rollout_ref.actor.strategy", "megatron"))
+    check.memory_plan(megatron, {}, start=False)
+    assert megatron.problems == [] and "actor.strategy=megatron" in megatron.notes[0]
     with pytest.raises(UserError, match=plan.VARIABLE):
         plan.gpu_gib({plan.VARIABLE: "much"})
+
+
+def test_an_optimizer_that_is_not_known_refuses_nothing(launch):
+    """What bitsandbytes keeps is smaller than Adam's state; only parameters and gradients are sure."""
+    config = Settings.of(launch(2)).changed("actor_rollout_ref.actor.optim.optimizer_impl", "bitsandbytes.optim")
+    planned = memory.plan(config, model_sizes.sizes(config), 39.4)
+    assert planned.possible and not planned.fits
 
 
 def test_adapters_are_trained_alone(one_rank, launch, tmp_path):
@@ -294,4 +303,5 @@ def test_adapters_are_trained_alone(one_rank, launch, tmp_path):
 
 
 def test_the_page_is_what_the_command_prints():
-    assert os.linesep.join(["", markdown(plan.table()), ""]) in (ROOT / "docs/gpu.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/gpu.md").read_text(encoding="utf-8")
+    assert f"\n\n{markdown(plan.table())}\n" in page

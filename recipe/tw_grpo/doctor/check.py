@@ -102,12 +102,12 @@ def memory_plan(found: Findings, variables: Mapping[str, str], start: bool) -> N
     try:
         gib, whose = plan.gpu_gib(variables)
         sizes = model_sizes.sizes(found.config)
+        planned = memory.plan(found.config, sizes, gib)
     except UserError as error:
         found.notes.append(f"no memory plan: {one_line(error)}")
         return
     found.notes += plan.notes(found.config, sizes, gib, whose)
     found.problems += plan.problems(found.config, sizes, gib, whose)
-    planned = memory.plan(found.config, sizes, gib)
     (found.problems if start else found.notes).extend(plan.machine_problems(found.config, planned))
 
 

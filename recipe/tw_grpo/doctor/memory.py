@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from recipe.tw_grpo.config import ESTIMATOR
 from recipe.tw_grpo.doctor.memory_items import GIB, Item, Phase, Plan, Settings
 from recipe.tw_grpo.doctor.model_sizes import Sizes
+from recipe.tw_grpo.toolbox.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -32,7 +33,13 @@ def plan(config: DictConfig | Settings, sizes: Sizes, gib: float) -> Plan:
 
     The log-prob pass of a reference policy is planned as the actor's: it holds less. Rollout on GPUs of its own
     (trainer_mode=separate_async) is planned as if they were the same.
+
+    Raises:
+        UserError: the actor is trained by another engine than FSDP.
     """
+    if not str(config.actor_rollout_ref.actor.strategy).startswith("fsdp"):
+        strategy = config.actor_rollout_ref.actor.strategy
+        raise UserError(f"actor_rollout_ref.actor.strategy={strategy} cannot be planned: the plan is FSDP's")
     run = _Run(Settings.of(config), sizes, gib * GIB)
     return Plan(
         capacity=run.capacity,
@@ -66,6 +73,9 @@ class _Run:
         self.on_host = bool(self.fsdp.get("offload_policy", False))  # FSDP2's own: the optimizer steps on the host
         self.parameters = sizes.local(self.shards) * self.master
         self.trained = sizes.local(self.shards, trained=True)
+        # of other optimizers (8-bit ones, say) the state is guessed as Adam's
+        self.known = actor.optim.optimizer in STATES and actor.optim.optimizer_impl == "torch.optim"
+        self.count = STATES.get(actor.optim.optimizer, 2)
         self.adapters = sizes.trained < sizes.elements and config.actor_rollout_ref.model.get("lora_rank", 0) > 0
         self._set_vllm()
 
@@ -91,7 +101,7 @@ class _Run:
 
     @property
     def states(self) -> float:
-        return STATES.get(self.actor.optim.optimizer, 2) * self.trained * self.master
+        return self.count * self.trained * self.master
 
     def temporaries(self) -> Item:
         """What one step of torch.optim's Adam allocates (torch/optim/adamw.py): foreach, torch's choice on a GPU, takes
@@ -101,8 +111,8 @@ class _Run:
             return Item("", 0)
         if options.get("foreach") is False:
             largest = max(self.sizes.shards(self.shards, trained=True), default=0)
-            return Item("optimizer's temporaries (for-loop)", 2 * largest * self.master)
-        return Item("optimizer's temporaries (foreach)", self.trained * self.master)
+            return Item("optimizer's temporaries (for-loop)", 2 * largest * self.master, self.known)
+        return Item("optimizer's temporaries (foreach)", self.trained * self.master, self.known)
 
     def gradients(self) -> Item:
         if self.fsdp.get("use_no_sync_for_gradient_accumulation"):
@@ -210,9 +220,9 @@ class _Run:
         stays = 0 if self.on_host or self.fsdp.param_offload else 1  # on the GPU while it is not used
         waits = 0 if self.on_host or self.fsdp.optimizer_offload else 1
         parameters = Item("parameters", 0 if self.on_host else self.parameters)
-        states = Item("optimizer", 0 if self.on_host else self.states)
-        idle = [Item(parameters.name, parameters.bytes * stays), Item(states.name, states.bytes * waits)]
-        waiting = Item(states.name, states.bytes * waits)
+        states = Item("optimizer", 0 if self.on_host else self.states, self.known)
+        idle = [Item(parameters.name, parameters.bytes * stays), Item(states.name, states.bytes * waits, self.known)]
+        waiting = Item(states.name, states.bytes * waits, self.known)
         largest = self.sizes.largest * self.master
         bucket = self.rollout.checkpoint_engine.update_weights_bucket_megabytes * 2**20
         yield "rollout", [*idle, Item("vLLM", self.vllm_budget), context]
@@ -243,9 +253,8 @@ class _Run:
             yield Item("parameters", self.parameters * self.node)
             yield Item("rounding of pinned memory", self.node * self._rounding(trained=False), False)
         if self.fsdp.optimizer_offload or self.on_host:
-            count = STATES.get(self.actor.optim.optimizer, 2)
-            yield Item("optimizer", self.states * self.node)
-            yield Item("rounding of pinned memory", self.node * count * self._rounding(trained=True), False)
+            yield Item("optimizer", self.states * self.node, self.known)
+            yield Item("rounding of pinned memory", self.node * self.count * self._rounding(trained=True), False)
         if self.on_host:
             yield Item("gradients", self.trained * self.master * self.node)
         reference = self.actor.use_kl_loss or self.config.algorithm.use_kl_in_reward
@@ -277,8 +286,7 @@ class _Run:
         if "model" in contents:
             yield Item("parameters", self.sizes.elements * self.master * shards)
         if "optimizer" in contents:
-            count = STATES.get(self.actor.optim.optimizer, 2)
-            yield Item("optimizer", count * self.sizes.trained * self.master * shards)
+            yield Item("optimizer", self.count * self.sizes.trained * self.master * shards, self.known)
         if "hf_model" in contents:
             yield Item("Hugging Face model", self.sizes.elements * self.master)
 

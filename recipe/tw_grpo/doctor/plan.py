@@ -254,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for verl.trainer.main_ppo")
     args = parser.parse_args(arguments)
     if args.table:
-        print(markdown(table()))
+        print(markdown(table()), end="")
         return 0
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
