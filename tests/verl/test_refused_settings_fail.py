@@ -93,14 +93,6 @@ def vllm_cache(config, folder):
     CacheConfig(gpu_memory_utilization=config.actor_rollout_ref.rollout.gpu_memory_utilization)
 
 
-def log_probs(config, folder):
-    model = config.actor_rollout_ref.model
-    path = kit.write_model(folder / "model", "qwen2")
-    attention, packed = model.override_config.attn_implementation, model.use_remove_padding
-    engine = kit.build_engine(path, attention=attention, model_options={"use_remove_padding": packed})
-    kit.infer(engine, kit.make_batch(packed=packed))
-
-
 def save_and_resume(config, folder):
     engine = kit.build_engine(kit.write_model(folder / "model", "qwen2"))
     engine.checkpoint_manager.checkpoint_save_contents = list(config.actor_rollout_ref.actor.checkpoint.save_contents)
@@ -146,13 +138,6 @@ CASES = [
         vllm_cache,
         ValueError,
         "gpu_memory_utilization",
-    ),
-    (
-        ["+actor_rollout_ref.model.override_config.attn_implementation=sdpa"],
-        "actor_rollout_ref.model.use_remove_padding",
-        log_probs,
-        (NameError, ImportError),
-        "",
     ),
     ([f"{A}.checkpoint.save_contents=[modle]"], f"{A}.checkpoint.save_contents", save_and_resume, OSError, "model_"),
 ]
