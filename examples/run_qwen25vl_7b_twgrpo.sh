@@ -68,6 +68,7 @@ ACTOR=(
     actor_rollout_ref.actor.fsdp_config.optimizer_offload=True
     actor_rollout_ref.actor.freeze_vision_tower=True    # as the paper; verl reads it nowhere, the plugin does
     actor_rollout_ref.actor.optim.lr=1e-6
+    +actor_rollout_ref.actor.optim.override_optimizer_config.fused=True    # torch's own choice takes 14 GiB a GPU more
     actor_rollout_ref.actor.grad_clip=20
     actor_rollout_ref.actor.ppo_mini_batch_size=$((NNODES * GPUS_PER_NODE))
     actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1

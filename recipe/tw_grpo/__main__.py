@@ -13,6 +13,7 @@ from recipe.tw_grpo.toolbox.errors import UserError
 # command: module, its function, what it does
 COMMANDS = {
     "check": ("recipe.tw_grpo.doctor.check", "main", "all that can be known before a run starts: OVERRIDES…"),
+    "plan": ("recipe.tw_grpo.doctor.plan", "main", "memory of a run on GPU, host and disk: OVERRIDES…"),
     "scripts": ("recipe.tw_grpo.runs.scripts", "main", "write the launch scripts, for who has no clone: DIR"),
     "score": ("recipe.tw_grpo.scoring.__main__", "main_score", "what response logs are worth: LOG…"),
     "compare": ("recipe.tw_grpo.scoring.__main__", "main_compare", "two logs of the same questions: A B"),

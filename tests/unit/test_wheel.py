@@ -16,6 +16,7 @@ pytest.importorskip("setuptools")
 ROOT = Path(__file__).resolve().parents[2]
 FILES = [f"recipe/cpu_platform/{name}" for name in ("env.sh", "overrides.args", "separate_async.args")]
 FILES += ["recipe/tw_grpo/evaluation/decoding.args", "recipe/tw_grpo/plugin.py", "data_prep/qai_nextgqa.py"]
+FILES += ["recipe/tw_grpo/doctor/model_sizes.json"]
 
 
 def run(*command, **options):

@@ -14,7 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipe.tw_grpo.doctor import dry_run, environment, files, machine, preflight, settings
+from recipe.tw_grpo.doctor import (
+    dry_run,
+    environment,
+    files,
+    machine,
+    memory,
+    model_sizes,
+    plan,
+    preflight,
+    settings,
+)
 from recipe.tw_grpo.toolbox.command_line import Parser
 from recipe.tw_grpo.toolbox.errors import UserError, one_line
 from recipe.tw_grpo.toolbox.files import write_whole
@@ -66,6 +76,7 @@ def check(overrides: Sequence[str], variables: Mapping[str, str], start: bool) -
     from omegaconf.errors import OmegaConfBaseException
 
     found = Findings()
+    on_cpu = variables.get("VERL_PLATFORM", "").strip().lower() == "cpu"  # asked before composing chooses it
     try:
         preflight.check(variables)
     except UserError as error:
@@ -77,12 +88,27 @@ def check(overrides: Sequence[str], variables: Mapping[str, str], start: bool) -
     except (HydraException, OmegaConfBaseException) as error:
         found.problems.append(one_line(error))
         return found
-    found.problems += setting_problems(found.config)
-    found.problems += files.data_problems(found.config, found.notes)
-    found.problems += files.model_problems(found.config)
+    wrong = [*setting_problems(found.config), *files.model_problems(found.config)]
+    found.problems += [*wrong, *files.data_problems(found.config, found.notes)]
     found.notes += files.model_notes(found.config)
     (found.problems if start else found.notes).extend(machine.problems(found.config))
+    if not on_cpu and not wrong:  # a plan of wrong settings would say nothing
+        memory_plan(found, variables, start)
     return found
+
+
+def memory_plan(found: Findings, variables: Mapping[str, str], start: bool) -> None:
+    """Add the plan to the notes, and to the problems what cannot fit; host memory and disk are the machine's."""
+    try:
+        gib, whose = plan.gpu_gib(variables)
+        sizes = model_sizes.sizes(found.config)
+        planned = memory.plan(found.config, sizes, gib)
+    except UserError as error:
+        found.notes.append(f"no memory plan: {one_line(error)}")
+        return
+    found.notes += plan.notes(found.config, sizes, gib, whose)
+    found.problems += plan.problems(found.config, sizes, gib, whose)
+    (found.problems if start else found.notes).extend(plan.machine_problems(found.config, planned))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
