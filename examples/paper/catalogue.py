@@ -88,6 +88,12 @@ def training_sets() -> dict[str, TrainingSet]:
     return {file: TrainingSet(**about) for file, about in read_tables(FILE)["training_sets"].items()}
 
 
+@cache
+def differences() -> tuple[tuple[str, str, str, str], ...]:
+    """What still differs from the published run: what, there, in the base, why."""
+    return tuple(tuple(entry) for entry in read_tables(FILE)["differences"])
+
+
 def rows(names: Sequence[str] | None = None) -> list[Row]:
     """The rows of these names in this order, all rows without names.
 

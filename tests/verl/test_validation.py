@@ -81,7 +81,10 @@ def test_accepted(overrides):
         ),
         (["actor_rollout_ref.actor.optim.lr_scheduler_type=lineal"], ["lr_scheduler_type=lineal", "linear"]),
         (
-            ["actor_rollout_ref.actor.optim.lr_scheduler_type=linear", "actor_rollout_ref.actor.optim.min_lr_ratio=0.1"],
+            [
+                "actor_rollout_ref.actor.optim.lr_scheduler_type=linear",
+                "actor_rollout_ref.actor.optim.min_lr_ratio=0.1",
+            ],
             ["lr_scheduler_type=linear", "min_lr_ratio", "cosine"],
         ),
         (["critic.strategy=fsdp", "critic.optim.lr_scheduler_type=linear"], ["critic.optim.lr_scheduler_type=linear"]),

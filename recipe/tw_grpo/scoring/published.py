@@ -20,6 +20,16 @@ BENCHMARKS = {
     "tempcompass": "TempCompass",
     "videomme": "VideoMME",
 }
+# The protocol of the published numbers, as data_prep/benchmarks.py names it: CLEVRER with the printed prompt, the
+# others with Video-R1's, which a user gives as video_r1.txt. The zero-shot row was asked in other words.
+PROTOCOLS = {
+    "clevrer": "clevrer_counterfactual_multi_answer",
+    "nextgqa": "nextgqa_multiple_choice_video_r1",
+    "mmvu": "mmvu_multiple_choice_video_r1",
+    "mvbench": "mvbench_whole_videos_video_r1",
+    "tempcompass": "tempcompass_four_tasks_video_r1",
+    "videomme": "videomme_no_subtitles_video_r1",
+}
 # Table 1; None where the paper's cell is blank. The first five rows it quotes from other papers.
 TABLE_1 = {
     "LLaMA-VID": (None, None, None, 41.9, 45.6, None),
