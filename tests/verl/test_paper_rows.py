@@ -2,6 +2,7 @@
 """Every row of the paper composes with verl's own configuration code and differs from the base in what it says."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,15 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from data_prep.videos.sampling import sampling_options
 from examples.paper import catalogue, index
 from recipe.tw_grpo.doctor.dry_run import compose_checked
 from recipe.tw_grpo.scoring.published import TABLES
+from recipe.tw_grpo.toolbox import torchvision_operators
 from recipe.tw_grpo.toolbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
+VIDEO = ROOT.parent / "shared/data/videos/clevrer_video_12176.mp4"
 FIXED = {"reward.reward_kwargs.accuracy": "fixed"}
 GRPO = {
     "algorithm.adv_estimator": "grpo",
@@ -181,6 +185,19 @@ def test_rows_with_the_same_settings_are_run_once():
     settings = {tuple(sorted((key, str(value)) for key, value in says.items())) for says in SAYS.values()}
     assert len(once) == len(settings)
     assert catalogue.runs_as(*catalogue.rows(["tablea1_g8"])).name == "table1_tw_grpo"
+
+
+@pytest.mark.skipif(not VIDEO.exists(), reason="the shared CLEVRER video is not here")
+def test_the_bases_data_command_gives_the_frames_of_the_published_run():
+    """10 frames of 308 x 476, 935 video tokens (PAPER.md section 4)."""
+    os.environ.setdefault("FORCE_QWENVL_VIDEO_READER", "decord")  # read when it is imported
+    torchvision_operators.install()
+    from qwen_vl_utils import fetch_video
+
+    words = shlex.split(catalogue.training_sets()[catalogue.BASE_FILE].command)
+    fps, pixels = (float(words[words.index(option) + 1]) for option in ("--fps", "--max-pixels"))
+    video = fetch_video({"video": f"file://{VIDEO}", **sampling_options(16, int(pixels), fps=fps)})
+    assert video.shape == (10, 3, 308, 476) and 10 // 2 * (308 // 28) * (476 // 28) == 935
 
 
 def test_a_row_that_does_not_exist_is_one_line():
