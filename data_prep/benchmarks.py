@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The six benchmarks of the paper's tables, in the forms in which they are published -> parquet files for verl.
 
-One table names each benchmark's reader, how many questions it must have, and the protocol, which becomes the column
-data_source: verl reports metrics by it, so figures of different protocols never share a name.
+One table names each benchmark's reader, how many questions it must have, and the protocol. With a prompt from a file
+its name is added to the protocol's. That is the column data_source: verl reports metrics by it, so figures of different
+protocols never share a name.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from data_prep.read.records import load_json, refuse_duplicates
 from data_prep.videos.find import VideoFinder, clevrer_path, read_map
 from data_prep.videos.sampling import TOKEN_PIXELS
 from data_prep.write.options import add_arguments
+from data_prep.write.prompts import PRINTED, read_prompt
 from data_prep.write.run import Done, Plan, run
 from recipe.tw_grpo.toolbox.command_line import Parser, run_main
 from recipe.tw_grpo.toolbox.errors import UserError
@@ -92,6 +94,12 @@ BENCHMARKS = {
 }
 
 
+def protocol_name(name: str, clips: bool, prompt: str) -> str:
+    """data_source of a benchmark that is asked with a prompt of this name: PRINTED's is not named."""
+    videos = BENCHMARKS[name].protocol.format(videos="clips" if clips else "whole_videos")
+    return videos if prompt == PRINTED.name else f"{videos}_{prompt}"
+
+
 def read_benchmark(name: str, path: Path) -> tuple[Reading, str]:
     """The questions of benchmark `name` in `path`, and the form: "video_r1" or "published".
 
@@ -134,6 +142,8 @@ def build_parser() -> Parser:
     add("--video-root", type=Path, required=True, help="folder of the videos: of all benchmarks, of this one, or flat")
     add("--clips", choices=("auto", "yes", "no"), default="auto", help="cut to start and end (MVBench): auto cuts in "
         "MVBench's own form and shows whole videos in the Video-R1 family's, as their authors do")  # fmt: skip
+    add("--prompt-file", type=Path, help="ask in these words, with {question} and {options}, instead of the paper's "
+        "printed prompt; the file's name joins the protocol's (docs/data.md)")  # fmt: skip
     add_arguments(parser, None, EVALUATION_PIXELS)
     return parser
 
@@ -145,7 +155,8 @@ def plan(args: argparse.Namespace, root: Path) -> Plan:
     questions = reading.questions
     has_clips = any(question.clip for question in questions)
     clips = has_clips and (args.clips == "yes" or (args.clips == "auto" and form == "published"))
-    protocol = args.data_source or benchmark.protocol.format(videos="clips" if clips else "whole_videos")
+    prompt = read_prompt(args.prompt_file) if args.prompt_file else PRINTED
+    protocol = args.data_source or protocol_name(args.benchmark, clips, prompt.name)
 
     def describe(done: Done) -> tuple[list[str], list[str], dict]:
         counts = {
@@ -170,11 +181,12 @@ def plan(args: argparse.Namespace, root: Path) -> Plan:
         missing = benchmark.questions - len(done.rows)
         if len(done.rows) < len(questions) == benchmark.questions and args.limit is None:
             written.append(f"WARNING: {missing:,} of {args.benchmark}'s questions are left out")
-        return lines, written, {"counts": counts, "form": form, "notes": reading.notes}
+        return lines, written, {"counts": counts, "form": form, "notes": reading.notes, "prompt": prompt.name}
 
     finder = VideoFinder(root, [question.video for question in questions], benchmark.split, several=True)
     pairs = [(question, as_published(question)) for question in questions]
-    return Plan(pairs, reading.inputs, benchmark.split, protocol, clips, finder.find, finder.expected, describe)
+    inputs = [*reading.inputs, *([args.prompt_file] if args.prompt_file else [])]
+    return Plan(pairs, inputs, benchmark.split, protocol, clips, finder.find, finder.expected, describe, prompt)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -65,6 +65,7 @@ def build_parser() -> Parser:
     add("--video-root", type=Path, help="folder of the videos, in any layout; default: the data set's folder")
     add("--split", choices=SPLITS, help="which json of the folder; default: the file's name says it, else train")
     add("--invert-probability", type=probability, default=0.0, help="ask what will not happen, so often")
+    add("--answers", choices=("any", "one"), default="any", help="one: only questions with exactly one right choice")
     add("--double", action="store_true", help="write every question both ways")
     add_arguments(parser, "clevrer_counterfactual")
     return parser
@@ -80,7 +81,8 @@ def plan(args: argparse.Namespace, root: Path) -> Plan:
         counts["equal options"] += bool(question.right) and len(set(question.options)) < len(question.options)
     asked = [question for question in reading.questions if question.right]
     inverting = args.double or args.invert_probability > 0
-    pairs = invert(reading.questions, args.invert_probability, args.double, args.seed, counts)
+    kept = [question for question in reading.questions if args.answers == "any" or len(question.right) == 1]
+    pairs = invert(kept, args.invert_probability, args.double, args.seed, counts)
 
     def describe(done: Done) -> tuple[list[str], list[str], dict]:
         lines = [*summary(f"read from {path} ({counts['scenes']:,} scenes)", asked)]
@@ -88,6 +90,8 @@ def plan(args: argparse.Namespace, root: Path) -> Plan:
             f"  left out: {counts['without a right choice']:,} without a right choice"
             f"{' (unless inverted)' * inverting}, {counts['other types']:,} of other types"
         )
+        if args.answers == "one":
+            lines.append(f"  left out: {sum(len(q.right) > 1 for q in asked):,} with several right choices")
         if inverting:
             reasons = [f"{count:,} {name}" for name, count in counts.items() if name.startswith("not inverted")]
             lines.append("  ".join([f"  inverted: {counts['inverted']:,}", *reasons]))

@@ -4,7 +4,7 @@
 # 1 prompt x 8 responses a GPU and step, 500 steps. Any verl override can follow on the command line.
 #
 #   python data_prep/clevrer_counterfactual.py --annotations CLEVRER/questions/train.json \
-#       --video-root CLEVRER/video_train --limit 1000 --output data/clevrer_train.parquet
+#       --video-root CLEVRER/video_train --fps 2 --max-pixels 200704 --limit 1100 --output data/clevrer_train.parquet
 #   bash examples/run_qwen25vl_7b_twgrpo.sh
 #   DRY_RUN=1 bash examples/run_qwen25vl_7b_twgrpo.sh      # check settings, data and model, print the settings; no GPU
 #   DRY_RUN=compose bash examples/run_qwen25vl_7b_twgrpo.sh    # check and print the settings only
@@ -12,7 +12,7 @@
 #   bash examples/run_qwen25vl_7b_twgrpo.sh                # again: goes on after a stop; other settings are refused
 #   ROW=tablea1_g12 bash examples/run_qwen25vl_7b_twgrpo.sh    # another row of the paper, see docs/paper_index.md
 #
-# One difference to the published run: vLLM generates (the public code uses transformers).
+# The settings are the published run's; what still differs is listed in docs/paper_index.md.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -23,7 +23,7 @@ TRAIN_FILE=${TRAIN_FILE:-data/clevrer_train.parquet}
 VAL_FILE=${VAL_FILE:-}                              # empty: HOLD_OUT questions of TRAIN_FILE, by whole videos
 HOLD_OUT=${HOLD_OUT:-100}
 ADV_ESTIMATOR=${ADV_ESTIMATOR:-tw_grpo}
-ROW=${ROW:-}                                        # a file of examples/paper/rows: what differs from the settings here
+ROW=${ROW:-}                                        # a row of examples/paper/rows.yaml: what differs from the settings here
 EXPERIMENT=${EXPERIMENT:-qwen25vl_7b_${ROW:-$ADV_ESTIMATOR}}
 OUTPUT_DIR=${OUTPUT_DIR:-outputs/$EXPERIMENT}
 NNODES=${NNODES:-1}
@@ -33,6 +33,13 @@ RESUME=${RESUME:-auto}                              # never: start over, the old
 DRY_RUN=${DRY_RUN:-0}
 source "$HERE/find_python.sh"                       # PYTHON, and ATTENTION: what an environment without flash-attn needs
 
+PAPER=()
+if [ -n "$ROW" ]; then
+    OVERRIDES=$("$PYTHON" -m recipe.tw_grpo.runs.paper_row "$HERE/paper/rows.yaml" "$ROW") || exit 2
+    mapfile -t PAPER < <(grep -v -e '^data\.train_files=' -e '^$' <<<"$OVERRIDES")
+    OWN=$(sed -n 's/^data\.train_files=//p' <<<"$OVERRIDES")
+    TRAIN_FILE=${OWN:-$TRAIN_FILE}
+fi
 if [ -z "$VAL_FILE" ]; then
     PARTS=("$OUTPUT_DIR.data/train.parquet" "$OUTPUT_DIR.data/validation.parquet")
     if [ "$DRY_RUN" = 0 ] || [ "$DRY_RUN" = 1 ]; then
@@ -69,6 +76,8 @@ ACTOR=(
     actor_rollout_ref.actor.freeze_vision_tower=True    # as the paper; verl reads it nowhere, the plugin does
     actor_rollout_ref.actor.optim.lr=1e-6
     +actor_rollout_ref.actor.optim.override_optimizer_config.fused=True    # torch's own choice takes 14 GiB a GPU more
+    actor_rollout_ref.actor.optim.lr_scheduler_type=linear  # to 0 over the run; the plugin adds it to verl's
+    actor_rollout_ref.actor.optim.weight_decay=0
     actor_rollout_ref.actor.grad_clip=20
     actor_rollout_ref.actor.ppo_mini_batch_size=$((NNODES * GPUS_PER_NODE))
     actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1
@@ -84,6 +93,8 @@ ROLLOUT=(
     actor_rollout_ref.rollout.name=vllm
     actor_rollout_ref.rollout.n=8
     actor_rollout_ref.rollout.temperature=1.0
+    actor_rollout_ref.rollout.top_k=50
+    actor_rollout_ref.rollout.logprobs_mode=raw_logprobs    # before top_k, as the actor's: the two are compared
     actor_rollout_ref.rollout.tensor_model_parallel_size=1
     actor_rollout_ref.rollout.gpu_memory_utilization=0.5
     actor_rollout_ref.rollout.max_model_len=8192    # prompt + response; else vLLM makes room for the model's 128,000
@@ -108,13 +119,6 @@ TRAINER=(
     trainer.default_local_dir="$OUTPUT_DIR/checkpoints"
     trainer.rollout_data_dir="$OUTPUT_DIR/rollouts"
 )
-
-PAPER=()
-if [ -n "$ROW" ]; then
-    FILE=$HERE/paper/rows/$ROW.args
-    [ -f "$FILE" ] || { echo "run_qwen25vl_7b: error: ROW=$ROW is no row of docs/paper_index.md" >&2; exit 2; }
-    mapfile -t PAPER < <(read_args "$FILE" || true)
-fi
 
 ALL=("${ALGORITHM[@]}" "${DATA[@]}" "${MODEL[@]}" ${ATTENTION[@]+"${ATTENTION[@]}"} "${ACTOR[@]}" "${ROLLOUT[@]}"
     "${REWARD[@]}" "${TRAINER[@]}" ${PAPER[@]+"${PAPER[@]}"} "$@")

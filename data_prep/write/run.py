@@ -20,7 +20,7 @@ from data_prep.read.question import Outcome, Question
 from data_prep.videos import frames
 from data_prep.videos.files import check_video, check_whole_video
 from data_prep.write.options import check_arguments, sampling_of
-from data_prep.write.prompts import multi_answer_prompt
+from data_prep.write.prompts import PRINTED, Prompt
 from data_prep.write.provenance import provenance
 from data_prep.write.schema import arrow_schema, build_record, frames_schema, write_parquet
 from recipe.tw_grpo.toolbox.errors import UserError
@@ -52,6 +52,7 @@ class Plan:
         find: where a video lies; UserError if nowhere or at two places.
         expected: where it would lie, for --videos-later.
         describe: lines of the summary before and behind those of the run, and the command's own part of the report.
+        prompt: how every question is asked.
     """
 
     pairs: list[Pair]
@@ -62,6 +63,7 @@ class Plan:
     find: Callable[[str], Path]
     expected: Callable[[str], Path]
     describe: Callable[[Done], tuple[list[str], list[str], dict[str, Any]]]
+    prompt: Prompt = PRINTED
 
 
 def run(args: argparse.Namespace, make_plan: Callable[[argparse.Namespace, Path], Plan]) -> int:
@@ -173,7 +175,7 @@ def _record(
     try:
         return build_record(
             data_source=plan.data_source,
-            prompt=multi_answer_prompt(outcome.question, outcome.options),
+            prompt=plan.prompt.ask(outcome.question, outcome.options),
             video=videos[question.video],
             sampling=sampling,
             right=outcome.right,

@@ -11,10 +11,12 @@ import dataclasses
 import json
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from examples.paper.catalogue import LAUNCHER, Row, runs_as
+from examples.paper.catalogue import LAUNCHER, TRAIN_FILE, Row, runs_as
 from recipe.tw_grpo import evaluation
 from recipe.tw_grpo.evaluation.dump import Incomplete, read_complete, read_questions
 from recipe.tw_grpo.toolbox.files import read_args
@@ -23,7 +25,6 @@ TINY, CLUSTER = "tiny", "cluster"
 STEPS = {TINY: 36, CLUSTER: 500}  # of examples/run_tiny_cpu.sh and examples/run_qwen25vl_7b_twgrpo.sh
 TINY_LAUNCHER = "examples/run_tiny_cpu.sh"
 ESTIMATOR = "algorithm.adv_estimator="
-TRAIN_FILE = "data.train_files="
 # The same for all rows of a cluster: validate once, after the last step, decoding as the paper evaluates.
 MEASURE = (
     "trainer.test_freq=1000000",
@@ -43,7 +44,7 @@ class Run:
         where: "tiny" or "cluster".
         folder: run folder; the record FOLDER.json lies beside it.
         validation: parquet with the questions of the last validation.
-        single: the tiny world's stand-in for a row's own training file.
+        tiny_file: what stands for the row's own training file on the tiny world, None for the world's own.
         extra: overrides that all runs of this table have.
     """
 
@@ -53,7 +54,7 @@ class Run:
     where: str
     folder: Path
     validation: Path
-    single: Path | None = None
+    tiny_file: Path | None = None
     extra: tuple[str, ...] = ()
 
     @property
@@ -70,7 +71,7 @@ class Run:
         """What follows the launch script: the row, what measuring needs, the seed, what the user added."""
         chosen = list(self.row.overrides)
         if self.where == TINY:
-            chosen = [f"{TRAIN_FILE}{self.single}" if o.startswith(TRAIN_FILE) else o for o in chosen]
+            chosen = [f"{TRAIN_FILE}{self.tiny_file}" if o.startswith(TRAIN_FILE) else o for o in chosen]
             return [*(o for o in chosen if not o.startswith(ESTIMATOR)), *self.extra]
         seeds = [f"data.seed={self.seed}", f"actor_rollout_ref.rollout.seed={self.seed}"]
         seeds.append(f"actor_rollout_ref.actor.data_loader_seed={self.seed}")
@@ -151,14 +152,18 @@ def plan(
     out: Path,
     steps: int,
     validation: Path,
-    single: Path | None = None,
+    tiny_files: Mapping[str, Path] = MappingProxyType({}),
     extra: tuple[str, ...] = (),
 ) -> dict[tuple[str, int], Run]:
-    """The run of every row and seed; rows with the same settings share one."""
-    found = {}
+    """The run of every row and seed; rows with the same settings share one.
+
+    `tiny_files`: what stands for a training file of the catalogue on the tiny world.
+    """
+    runs = {}
     for seed in seeds:  # a seed at a time, so that an unfinished table has whole pairs
         for row in rows:
             same = runs_as(row)
             folder = out / same.name / f"seed-{seed}"
-            found[row.name, seed] = Run(same, seed, steps, where, folder, validation, single, extra)
-    return found
+            tiny_file = tiny_files.get(same.train_file)
+            runs[row.name, seed] = Run(same, seed, steps, where, folder, validation, tiny_file, extra)
+    return runs

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from examples.paper.catalogue import rows as rows_of
-from examples.paper.plan import CLUSTER, STEPS, TINY, TINY_LAUNCHER, TRAIN_FILE, Run, plan
-from examples.paper.single_answer import single_answer
+from examples.paper.catalogue import BASE_FILE, Row, trained, training_sets
+from examples.paper.plan import CLUSTER, STEPS, TINY, TINY_LAUNCHER, Run, plan
 from examples.paper.table import cells, measure, table
+from examples.tiny.training_sets import make_training_sets
 from recipe.tw_grpo.runs.folder import reward_settings, versions
 from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
 from recipe.tw_grpo.toolbox.errors import UserError
@@ -88,19 +88,29 @@ def collect(runs: dict[tuple[str, int], Run], labels: dict[str, str], reference:
     return table(numbers, labels, reference, missing)
 
 
-def tiny_files(chosen: Sequence[Any], out: Path) -> tuple[Path, Path | None]:
-    """The tiny world's validation file, and single-choice training data when a row wants data of its own."""
+def check_data(chosen: Sequence[Row], where: str) -> None:
+    """Raise UserError for a row whose training set is not to be had there."""
+    for row in chosen:
+        about = training_sets()[row.train_file]
+        if where == TINY and row.train_file != BASE_FILE and not about.tiny:
+            raise UserError(f"{row.name}: {row.train_file} has no counterpart on the tiny world: see tiny_inverted")
+        if where == CLUSTER and not about.command:
+            raise UserError(f"{row.name} is a row of the tiny world: --where {TINY}")
+
+
+def tiny_data(chosen: Sequence[Row], out: Path) -> tuple[Path, dict[str, Path]]:
+    """The tiny world's validation file, and what stands there for the training files that rows name."""
     made = subprocess.run(
         ["bash", TINY_LAUNCHER], env=os.environ | {"ASSETS_ONLY": "1"}, stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
     if made.returncode:
         raise UserError("the tiny world could not be made, see above")
     assets = Path(made.stdout.strip().splitlines()[-1])
-    if not any(override.startswith(TRAIN_FILE) for row in chosen for override in row.overrides):
-        return assets / "validation.parquet", None
-    single = out / "data" / "train_single.parquet"
-    single_answer(assets / "train.parquet", single)
-    return assets / "validation.parquet", single
+    named = {row.train_file for row in chosen} - {BASE_FILE}
+    if not named:
+        return assets / "validation.parquet", {}
+    sets = make_training_sets(assets / "toy-clevrer", out / "data")
+    return assets / "validation.parquet", {file: sets[training_sets()[file].tiny] for file in named}
 
 
 def build_parser() -> Parser:
@@ -123,16 +133,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     split = argv.index("--") if "--" in argv else len(argv)
     args, extra = build_parser().parse_args(argv[:split]), tuple(argv[split + 1 :])
-    chosen = rows_of(list(dict.fromkeys(args.rows)))
+    chosen = trained(list(dict.fromkeys(args.rows)))
+    check_data(chosen, args.where)
     reference = args.reference or chosen[0].name
     if reference not in [row.name for row in chosen]:
         raise UserError(f"--reference {reference} is not among --rows {' '.join(args.rows)}")
     out = (args.out or Path("outputs") / f"paper-{args.where}").resolve()
     named = [override.removeprefix(_VALIDATION) for override in extra if override.startswith(_VALIDATION)]
     if args.where == TINY:
-        validation, single = tiny_files(chosen, out)
+        validation, tiny_files = tiny_data(chosen, out)
     else:
-        validation, single = Path(os.environ.get("VAL_FILE", "")), None
+        validation, tiny_files = Path(os.environ.get("VAL_FILE", "")), {}
         if not named and not validation.is_file():
             raise UserError(
                 f"VAL_FILE={validation if validation.name else ''}: name the parquet every run is measured on, for "
@@ -146,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         out=out,
         steps=args.steps or STEPS[args.where],
         validation=validation,
-        single=single,
+        tiny_files=tiny_files,
         extra=extra,
     )
     todo = {run.folder: run for run in runs.values() if run.missing()}

@@ -39,9 +39,11 @@ def script_arguments(environment: dict[str, str], overrides: list[str]) -> list[
     ).stdout.splitlines()
 
 
-def replacements(precision: str) -> dict[str, str]:
+def replacements(precision: str, resume: bool = True) -> dict[str, str]:
     """The overrides of a rehearsal, each with its reason."""
     files = [*ARGS, *(["examples/rehearsal/fp32.args"] if precision == "fp32" else [])]
+    if resume:
+        files.append("examples/rehearsal/resume.args")
     return {override: reason for name in files for override, reason in read_args(ROOT / name).items()}
 
 
@@ -69,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     out = options.out.resolve()
     yours = options.overrides[1:] if options.overrides[:1] == ["--"] else options.overrides
-    reasons = replacements(options.precision)
+    reasons = replacements(options.precision, bool(options.resume))
     overrides = [*reasons, *yours]
     environment = {
         "PYTHON": sys.executable,

@@ -110,6 +110,13 @@ def _carry_freezing(module: ModuleType) -> None:
     carry_to_engine(module.FSDPActorConfig)
 
 
+@after_import("verl.workers.config.optimizer")
+def _accept_linear_decay(module: ModuleType) -> None:
+    from recipe.tw_grpo.integration.schedule import accept_linear
+
+    accept_linear(module.FSDPOptimizerConfig)
+
+
 @after_import("verl.workers.engine.fsdp.transformer_impl")
 def _register_engine(module: ModuleType) -> None:
     """A (device, vendor) key goes before verl's own device-only key (verl/workers/engine/base.py, get_engine_cls)."""

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A table of two rows of the paper and two seeds on the tiny world: four real runs of two steps, and their numbers."""
+"""A table of two rows and two seeds on the tiny world: four real runs of two steps, and their numbers.
+
+One row has a training set of its own, so that what it is trained on is seen in what it was asked.
+"""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from recipe.tw_grpo.reward import score_response
@@ -13,7 +17,7 @@ from recipe.tw_grpo.reward import score_response
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = ["table1_tw_grpo", "table1_grpo"]
+ROWS = ["table1_tw_grpo", "tiny_inverted"]
 
 
 def test_two_rows_and_two_seeds(tiny_assets, tmp_path):
@@ -24,14 +28,19 @@ def test_two_rows_and_two_seeds(tiny_assets, tmp_path):
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     table = json.loads((out / "table.json").read_text())
     assert [row["seeds"] for row in table["rows"]] == [[1, 2], [1, 2]]
+    records = pq.read_table(out / "data/inverted.parquet").to_pylist()
+    inverted = {record["prompt"][0]["content"].removeprefix("<video>") for record in records}
     for row in table["rows"]:
         for seed in ("1", "2"):
             folder = out / row["row"] / f"seed-{seed}"
             lines = [json.loads(line) for line in (folder / "validation/2.jsonl").read_text().splitlines()]
             right = [score_response(line["output"], line["gts"])["acc"] for line in lines]
             assert len(lines) == 64 and row["runs"][seed]["acc"] == pytest.approx(sum(right) / 64)
-            rollout = json.loads((folder / "rollouts/1.jsonl").read_text().splitlines()[0])
-            assert ("token_weights" in rollout) == (row["row"] == "table1_tw_grpo")
+            rollouts = [json.loads(line) for line in (folder / "rollouts/1.jsonl").read_text().splitlines()]
+            assert ("token_weights" in rollouts[0]) == (row["row"] == "table1_tw_grpo")
+            asked = [any(question in rollout["input"] for question in inverted) for rollout in rollouts]
+            assert all(asked) if row["row"] == "tiny_inverted" else not all(asked)
+            assert any("will not happen" in rollout["input"] for rollout in rollouts) == all(asked)
             assert json.loads((folder / "run.json").read_text())["seed"] == int(seed)
         assert row["acc"]["n"] == 2 and row["acc"]["std"] is not None
     test = table["rows"][1]["against_reference"]["acc"]

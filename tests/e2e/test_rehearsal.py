@@ -39,6 +39,7 @@ DEVICE = {
 FLASH_ATTENTION = {"actor_rollout_ref.model.override_config.attn_implementation"}
 MODEL = {"actor_rollout_ref.model.path", "data.train_files", "data.val_files"}
 STEPS = {"trainer.total_training_steps", "trainer.save_freq", "trainer.test_freq"}
+STEPS |= {"actor_rollout_ref.actor.optim.lr_scheduler_type"}  # of a rehearsal that resumes
 FOLDERS = {"trainer.default_local_dir", "trainer.rollout_data_dir"}
 PRECISION = {
     "actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype",

@@ -53,6 +53,19 @@ def test_settings_under_which_the_two_differ_by_design(override):
     assert incomparable(config(f"actor_rollout_ref.{override}")) == f"actor_rollout_ref.{override}"
 
 
+@pytest.mark.parametrize(
+    "mode, temperature, reason",
+    [
+        ("raw_logprobs", 1.0, None),  # of the whole vocabulary, as the actor's: top_k and top_p do not matter
+        ("raw_logprobs", 0.5, "actor_rollout_ref.rollout.logprobs_mode=raw_logprobs at temperature 0.5"),
+        ("raw_logits", 1.0, "actor_rollout_ref.rollout.logprobs_mode=raw_logits at temperature 1"),
+    ],
+)
+def test_raw_log_probabilities_are_compared_at_temperature_one(mode, temperature, reason):
+    rollout = {"logprobs_mode": mode, "temperature": temperature, "top_k": 50, "top_p": 0.9}
+    assert incomparable(config(*(f"actor_rollout_ref.rollout.{k}={v}" for k, v in rollout.items()))) == reason
+
+
 def test_the_bound_of_bfloat16_holds_for_rounded_logits():
     """Sampler and actor that share their states and round logits, and states, to bfloat16 on their own."""
     generator = torch.Generator().manual_seed(0)

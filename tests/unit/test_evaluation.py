@@ -194,11 +194,13 @@ def test_an_interrupted_evaluation_goes_on_and_has_no_score_before_the_end(tmp_p
 
 
 def test_the_table_has_intervals_and_the_papers_claims(tmp_path, capsys):
+    asked = {"mmvu": "mmvu_multiple_choice", "clevrer": "clevrer_counterfactual_multi_answer", "toy": "toy"}
     for name, answer in (("mmvu", "A"), ("clevrer", "C"), ("toy", "B")):
         folder = tmp_path / name
         folder.mkdir()
         claim(folder, {"benchmark": name, "model": "m", "rule": "tolerant"})
-        rows = [line(i, TRUTHS[i % 5], answer) | {"video": f"{i}.mp4"} for i in range(20)]
+        about = {"data_source": asked[name]}
+        rows = [line(i, TRUTHS[i % 5], answer) | about | {"video": f"{i}.mp4"} for i in range(20)]
         (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         if name != "toy":
             (folder / "scores.json").write_text("{}")
@@ -213,3 +215,21 @@ def test_the_table_has_intervals_and_the_papers_claims(tmp_path, capsys):
     saved = json.loads((tmp_path / "table.json").read_text())["models"][0]["benchmarks"]
     assert saved["clevrer"]["correct"] == 4 and saved["clevrer"]["acc_interval"]
     assert (tmp_path / "table.md").read_text().startswith("**exact accuracy")
+    # Which protocol made a number, and whether it is the one of the published numbers.
+    said = {text[0]: " ".join(text[-3:]) for text in lines if text and text[0] in ("MMVU:", "CLEVRER:")}
+    assert said["MMVU:"] == "mmvu_multiple_choice; published: mmvu_multiple_choice_video_r1"
+    assert said["CLEVRER:"].endswith(" clevrer_counterfactual_multi_answer")
+    assert saved["mmvu"]["protocol"] == "mmvu_multiple_choice"
+
+
+def test_numbers_of_two_protocols_never_share_a_column():
+    part = dict.fromkeys(("acc_interval", "soft_acc_interval")) | {"acc": 0.2, "soft_acc": 0.2}
+    scored = part | {"n": 5, "correct": 1, "single": part, "multi": part, "malformed": {}}
+    models = [
+        {"model": name, "folder": name, "benchmarks": {"mmvu": scored | {"protocol": protocol}}}
+        for name, protocol in (("a", "mmvu_multiple_choice"), ("b", "mmvu_multiple_choice_video_r1"))
+    ]
+    head, first, second, *_ = table.cells(models)[0][1]
+    assert head == ["model", "MMVU (mmvu_multiple_choice)", "MMVU (mmvu_multiple_choice_video_r1)"]
+    assert (first[0], first[2]) == ("a", "-") and (second[0], second[1]) == ("b", "-")
+    assert "20.0" in first[1] and "20.0" in second[2]

@@ -6,7 +6,6 @@ import json
 import math
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +15,6 @@ from toy_questions import WHOLE, make_parquet
 from examples.paper.catalogue import rows
 from examples.paper.plan import MEASURE, plan
 from examples.paper.run import collect, main
-from examples.paper.single_answer import single_answer
 from examples.paper.table import MEASURES, cells, paired, smallest_exact, table
 from recipe.tw_grpo.toolbox.errors import UserError
 
@@ -88,7 +86,8 @@ def planned(tmp_path):
 
 
 def test_rows_become_runs(planned, tmp_path):
-    runs = planned("tiny", single=tmp_path / "single.parquet", extra=("trainer.save_freq=-1",))
+    files = {"data/clevrer_train_single.parquet": tmp_path / "single.parquet"}
+    runs = planned("tiny", tiny_files=files, extra=("trainer.save_freq=-1",))
     assert len(runs) == 8 and len({run.folder for run in runs.values()}) == 6  # G = 8 is the base
     assert runs["tablea1_g8", 2] is not runs["tablea1_g8", 1]
     assert runs["tablea1_g8", 2].folder == runs["table1_tw_grpo", 2].folder
@@ -145,6 +144,10 @@ def test_the_numbers_of_a_run_are_those_of_its_files(planned):
         (["--rows", "table9", "--where", "cluster"], "table9 is no row of the paper"),
         (["--rows", "table1_grpo", "--reference", "tablea1_g4", "--where", "cluster"], "not among --rows"),
         (["--rows", "table1_grpo", "--where", "cluster"], "VAL_FILE=: name the parquet"),
+        (["--rows", "table1_video_r1"], "table1_video_r1 is a row of the paper that is not trained"),
+        (["--rows", "table1_kangaroo"], "table1_kangaroo is a row of the paper that is not trained"),
+        (["--rows", "table2_star_qai"], "star_train_qai.parquet has no counterpart on the tiny world: see tiny_inv"),
+        (["--rows", "tiny_single", "--where", "cluster"], "tiny_single is a row of the tiny world: --where tiny"),
     ],
 )
 def test_mistakes_are_one_line_before_anything_starts(tmp_path, monkeypatch, arguments, message):
@@ -163,16 +166,3 @@ def test_a_dry_run_prints_commands_and_starts_nothing(tmp_path, monkeypatch, cap
     assert head.startswith("2 runs, 2 to do") and len(commands) == 2
     assert all(c.endswith("trainer.save_freq=50") and "+algorithm.tw_grpo.alpha=0 " in c for c in commands)
     assert not (tmp_path / "out").exists()
-
-
-def test_single_choice_data_are_the_questions_with_one_right_option(tmp_path):
-    source = make_parquet(tmp_path / "all.parquet")
-    assert single_answer(source, tmp_path / "single.parquet") == 3
-    before, after = pq.read_table(source), pq.read_table(tmp_path / "single.parquet")
-    assert after.schema == before.schema and after == before.take([0, 2, 4])
-    assert single_answer(source, tmp_path / "two.parquet", limit=2, seed=1) == 2
-    with pytest.raises(UserError, match="fewer than --limit 4"):
-        single_answer(source, tmp_path / "four.parquet", limit=4)
-    with pytest.raises(UserError, match="no parquet of data_prep"):
-        single_answer(tmp_path / "absent.parquet", tmp_path / "x.parquet")
-    assert {path.name for path in tmp_path.glob("*.parquet")} == {"all.parquet", "single.parquet", "two.parquet"}

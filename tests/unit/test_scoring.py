@@ -12,7 +12,6 @@ import pytest
 from recipe.tw_grpo.config import RewardConfig
 from recipe.tw_grpo.report.reading import read_run
 from recipe.tw_grpo.reward import score_response
-from recipe.tw_grpo.scoring import published
 from recipe.tw_grpo.scoring.__main__ import main
 from recipe.tw_grpo.scoring.kinds import KINDS, malformed
 from recipe.tw_grpo.scoring.reading import read_log
@@ -74,18 +73,6 @@ def test_all_is_the_mean_over_questions(tmp_path):
     for key in ("acc", "soft_acc"):
         parts = sum(s[kind]["n"] * s[kind][key] for kind in ("single", "multi"))
         assert s[key] == pytest.approx(parts / s["n"])
-
-
-def test_the_papers_totals():
-    rows = {row["row"]: row for row in published.published_rows()[2]}
-    assert published.total(50.4, 32.3) == pytest.approx(40.03, abs=0.005)  # printed as 41.1
-    assert not rows["GRPO, fixed reward"]["acc_follows"] and rows["TW-GRPO"]["acc_follows"]
-    assert rows["TW-GRPO"]["soft_follows"] and rows["TW-GRPO (metric file)"]["acc_follows"]
-    assert [name for name, row in rows.items() if not row["acc_follows"]] == [
-        "GRPO, fixed reward",
-        "GRPO, soft reward",
-        "VideoChat-R1 (metric file)",
-    ]
 
 
 def test_scripts_without_extraction(tmp_path):

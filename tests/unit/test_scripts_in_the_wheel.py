@@ -53,7 +53,8 @@ def test_the_written_scripts_give_the_same_overrides_as_the_clones(installed, tm
 
 def test_the_rows_of_the_paper_come_with_them(installed, tmp_path):
     run([sys.executable, "-S", "-m", "recipe.tw_grpo", "scripts", tmp_path], PYTHONPATH=str(installed))
-    done = run(["bash", tmp_path / scripts.LAUNCHERS[0]], DRY_RUN="args", ROW="tablea1_g12")
+    done = run(["bash", tmp_path / scripts.LAUNCHERS[0]], DRY_RUN="args", ROW="tablea1_g12",
+               PYTHONPATH=str(installed))  # fmt: skip
     assert "actor_rollout_ref.rollout.n=12" in done.stdout.splitlines()
 
 

@@ -211,6 +211,27 @@ def test_a_model_without_a_vision_tower_cannot_freeze_one(model):
         kit.build_engine(model, freeze_vision_tower=True)
 
 
+def test_the_learning_rate_falls_linearly_to_zero_and_goes_on_after_a_stop(model):
+    from verl.workers.config import FSDPOptimizerConfig
+
+    def build():
+        optim = FSDPOptimizerConfig(lr=1e-3, lr_scheduler_type="linear", total_training_steps=4, weight_decay=0)
+        return kit.build_engine(model, optim=optim)
+
+    engine, rates = build(), []
+    for _ in range(4):
+        rates.append(engine.optimizer.param_groups[0]["lr"])
+        kit.train(engine, kit.make_batch(request=None, micro=2), advantage=1.0)
+        state = engine.lr_scheduler.state_dict()
+        rates.append(engine.lr_scheduler_step())
+    assert rates == pytest.approx([1e-3, 7.5e-4, 7.5e-4, 5e-4, 5e-4, 2.5e-4, 2.5e-4, 0.0])
+    resumed = build()
+    resumed.lr_scheduler.load_state_dict(state)
+    assert resumed.lr_scheduler_step() == 0.0
+    with pytest.raises(AssertionError):
+        FSDPOptimizerConfig(lr=1e-3, lr_scheduler_type="lineal")
+
+
 def test_tied_embeddings(tmp_path):
     path = kit.write_model(tmp_path / "tied", tied=True)
     engine = kit.build_engine(path)

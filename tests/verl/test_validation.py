@@ -52,6 +52,7 @@ def config(*overrides):
         ["actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean", "+algorithm.tw_grpo.loss_normalization=batch"],
         ["actor_rollout_ref.actor.ulysses_sequence_parallel_size=2", "data.train_batch_size=3"],
         ["actor_rollout_ref.actor.freeze_vision_tower=True", "actor_rollout_ref.actor.strategy=fsdp2"],
+        ["algorithm.adv_estimator=grpo", "actor_rollout_ref.actor.optim.lr_scheduler_type=linear"],
         [
             "actor_rollout_ref.actor.freeze_vision_tower=True",
             "actor_rollout_ref.actor.fsdp_config.use_orig_params=True",
@@ -78,6 +79,15 @@ def test_accepted(overrides):
             ["algorithm.adv_estimator=grpo", "actor_rollout_ref.actor.freeze_vision_tower=True"],
             ["freeze_vision_tower=True", "fsdp2", "use_orig_params=True"],
         ),
+        (["actor_rollout_ref.actor.optim.lr_scheduler_type=lineal"], ["lr_scheduler_type=lineal", "linear"]),
+        (
+            [
+                "actor_rollout_ref.actor.optim.lr_scheduler_type=linear",
+                "actor_rollout_ref.actor.optim.min_lr_ratio=0.1",
+            ],
+            ["lr_scheduler_type=linear", "min_lr_ratio", "cosine"],
+        ),
+        (["critic.strategy=fsdp", "critic.optim.lr_scheduler_type=linear"], ["critic.optim.lr_scheduler_type=linear"]),
         (["trainer.nnodes=4"], ["data.train_batch_size=4", "8 data-parallel ranks"]),
         (["actor_rollout_ref.actor.strategy=megatron"], ["actor_rollout_ref.actor.strategy=megatron", "fsdp2"]),
         (["actor_rollout_ref.actor.strategy=veomni"], ["actor_rollout_ref.actor.strategy=veomni", "fsdp2"]),

@@ -39,11 +39,16 @@ def incomparable(config: Any) -> str | None:
         return "algorithm.rollout_correction.bypass_mode=True"
     if rollout.get("quantization"):
         return f"actor_rollout_ref.rollout.quantization={rollout.quantization}"
-    if rollout.get("logprobs_mode", "processed_logprobs") == "processed_logprobs":  # of the tokens that were left
-        if rollout.top_k not in (-1, 0, None):
-            return f"actor_rollout_ref.rollout.top_k={rollout.top_k}"
-        if rollout.top_p < 1:
-            return f"actor_rollout_ref.rollout.top_p={rollout.top_p}"
+    mode = rollout.get("logprobs_mode", "processed_logprobs")
+    if mode != "processed_logprobs":
+        # Raw ones are those before temperature and top_k; the actor's are of the whole vocabulary, at the temperature.
+        if mode == "raw_logprobs" and rollout.temperature == 1:
+            return None
+        return f"actor_rollout_ref.rollout.logprobs_mode={mode} at temperature {rollout.temperature:g}"
+    if rollout.top_k not in (-1, 0, None):  # processed ones are of the tokens that were left
+        return f"actor_rollout_ref.rollout.top_k={rollout.top_k}"
+    if rollout.top_p < 1:
+        return f"actor_rollout_ref.rollout.top_p={rollout.top_p}"
     return None
 
 

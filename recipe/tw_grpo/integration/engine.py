@@ -3,8 +3,8 @@
 
 The forward passes are verl's own, in verl's own micro-batches; a hook on the base model keeps the last hidden states of
 the response tokens, and a group's divergence is computed as soon as its last response has passed. Without the request
-(an entry of the batch that only `trainer.py` sets, see `names.py`) every method is verl's. The option of `freezing.py`
-is the one thing that works without it.
+(an entry of the batch that only `trainer.py` sets, see `names.py`) every method is verl's. The options of `freezing.py`
+and `schedule.py` work without it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from recipe.tw_grpo.divergence import group_divergence
 from recipe.tw_grpo.groups import rows_by_group
-from recipe.tw_grpo.integration import freezing, names
+from recipe.tw_grpo.integration import freezing, names, schedule
 from recipe.tw_grpo.prompt_mean import prompt_factors, tokens_by_prompt
 
 _CHECKED_TOKENS = 64
@@ -56,6 +56,12 @@ class TWGRPOEngine(FSDPEngineWithLMHead):
             return super()._build_optimizer(module)
         trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
         return build_optimizer(trained, self.optimizer_config)
+
+    def _build_lr_scheduler(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        """As verl's; it has no linear decay (schedule.py)."""
+        if self.optimizer_config.lr_scheduler_type == schedule.LINEAR:
+            return schedule.linear_schedule(optimizer, self.optimizer_config)
+        return super()._build_lr_scheduler(optimizer)
 
     def infer_batch(self, data: TensorDict, loss_function: Any = None) -> Any:
         """As verl's; on request model_output also has `token_divergence`, nested [B, (length)] float32: for each token

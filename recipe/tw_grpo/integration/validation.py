@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from recipe.tw_grpo.config import ESTIMATOR, REWARD_MANAGER, GuardConfig, RewardConfig, TWGRPOConfig
-from recipe.tw_grpo.integration import freezing, qwen3_vl
+from recipe.tw_grpo.integration import freezing, qwen3_vl, schedule
 from recipe.tw_grpo.policy_loss import POLICY_LOSS
 from recipe.tw_grpo.toolbox.errors import UserError
 
@@ -44,6 +44,7 @@ def check(config: DictConfig) -> None:
         RewardConfig.from_mapping(_plain(config.reward.get("reward_kwargs")))
     GuardConfig.from_mapping(_plain(config.trainer.get("tw_grpo")))
     _check_freezing(config)
+    _check_schedule(config)
     _check_validation(config)
     settings = settings_of(config)
     if settings is not None or config.reward.reward_manager.name == REWARD_MANAGER:  # a baseline is trained alike
@@ -112,6 +113,24 @@ def _check_freezing(config: DictConfig) -> None:
             f"actor_rollout_ref.actor.{freezing.OPTION}=True: FSDP1 flattens frozen and trained parameters together: "
             "set actor_rollout_ref.actor.strategy=fsdp2, or actor_rollout_ref.actor.fsdp_config.use_orig_params=True"
         )
+
+
+def _check_schedule(config: DictConfig) -> None:
+    """verl refuses another schedule by an assertion without words, and knows no linear one (schedule.py)."""
+    known = ("constant", "cosine", schedule.LINEAR)
+    name = "optim.lr_scheduler_type"
+    actor, critic = config.actor_rollout_ref.actor, config.get("critic") or {}
+    if actor.strategy in ("fsdp", "fsdp2"):
+        optim = actor.optim
+        if optim.lr_scheduler_type not in known:
+            raise UserError(f"actor_rollout_ref.actor.{name}={optim.lr_scheduler_type} is none of {', '.join(known)}")
+        if optim.lr_scheduler_type == schedule.LINEAR and optim.get("min_lr_ratio"):
+            raise UserError(
+                f"actor_rollout_ref.actor.{name}={schedule.LINEAR} ends at 0: leave optim.min_lr_ratio out, or set "
+                "lr_scheduler_type=cosine"
+            )
+    if critic.get("strategy") in ("fsdp", "fsdp2") and critic.optim.lr_scheduler_type == schedule.LINEAR:
+        raise UserError(f"critic.{name}={schedule.LINEAR}: only the actor has it: set it to constant or cosine")
 
 
 def _check_groups(config: DictConfig) -> None:

@@ -18,13 +18,12 @@ NAMES = (*LAUNCHERS, "find_python.sh")
 
 
 def sources() -> dict[str, Path]:
-    """{path below DIR: file} of every script and of every row of the paper."""
-    rows = sorted((FOLDER / "rows").glob("*.args"))
-    return {name: FOLDER / name for name in NAMES} | {f"paper/rows/{path.name}": path for path in rows}
+    """{path below DIR: file} of every script and of the rows of the paper."""
+    return {name: FOLDER / name for name in NAMES} | {"paper/rows.yaml": FOLDER / "rows.yaml"}
 
 
 def write(folder: Path) -> list[Path]:
-    """Write every script and row below `folder` and return their paths; all or none.
+    """Write the scripts and the rows below `folder` and return their paths; all or none.
 
     Raises:
         UserError: a file there has other contents; it is never overwritten.
