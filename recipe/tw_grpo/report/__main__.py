@@ -58,7 +58,9 @@ def compare(folders: Sequence[Path], html: Path | None = None) -> None:
     read = [read_for_page(folder, len(folders)) for folder in folders]
     target = read[0][0].folder / COMPARISON
     labels = [f"{run.folder}: {summary['estimator']}, seed {summary['seed']}" for run, summary in read]
-    draw_comparison([(label, per_step(run), summary) for label, (run, summary) in zip(labels, read, strict=True)], target)
+    draw_comparison(
+        [(label, per_step(run), summary) for label, (run, summary) in zip(labels, read, strict=True)], target
+    )
     page = html or target.with_suffix(".html")
     write_page(read, page)
     for run, _ in read:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, font_manager
+from matplotlib import colormaps, font_manager, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ def running_mean(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def draw_run(run: Run, series: dict[str, np.ndarray], summary: dict[str, Any], verdict: str, path: Path) -> None:
-    """Write the page of one run as PNG.
+    """Write the page of one run as PNG and SVG.
 
     Args:
         run: for the heat map and the tokenizer; left out without token weights.
@@ -85,7 +85,7 @@ def draw_run(run: Run, series: dict[str, np.ndarray], summary: dict[str, Any], v
 
 
 def draw_comparison(runs: Sequence[tuple[str, dict[str, np.ndarray], dict[str, Any]]], path: Path) -> None:
-    """Write the reward curves of several runs, (label, series, summary) each, over each other as PNG."""
+    """Write the reward curves of several runs, (label, series, summary) each, over each other as PNG and SVG."""
     figure = Figure(figsize=(_INCHES, 6.5), dpi=_DPI, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -274,5 +274,8 @@ def _plain(text: str) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
+    """As PNG, and as SVG beside it; the same numbers give the same bytes."""
     with whole_file(path) as part:
         figure.savefig(part, format="png", dpi=_DPI)
+    with rc_context({"svg.hashsalt": "tw_grpo"}), whole_file(path.with_suffix(".svg")) as part:
+        figure.savefig(part, format="svg", metadata={"Date": None})

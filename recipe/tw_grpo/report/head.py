@@ -7,6 +7,7 @@ Every value is plain JSON, every number finite or null.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -64,7 +65,8 @@ def row_of(run: Run, settings: Mapping[str, Any]) -> str:
         for name, value in settings.items()
         if not name.endswith("seed") and not name.startswith(MAY_CHANGE) and not (data and name.endswith("_files"))
     }
-    return json.dumps([run.settings.get("estimator"), data, same], sort_keys=True)
+    whole = json.dumps([run.settings.get("estimator"), data, same], sort_keys=True)
+    return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
 def train_files(settings: Mapping[str, Any]) -> list[str]:

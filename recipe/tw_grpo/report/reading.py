@@ -188,10 +188,13 @@ def _records(path: Path, notes: list[str]) -> Iterator[tuple[int, dict[str, Any]
         notes.append(f"{path} is empty (run killed while writing?), left out")
 
 
-def _read_step(run: Run, path: Path, digest: Digest | None) -> None:
-    """Add the responses of one dump, and make its widest group the heat map."""
-    step, unusable = int(path.stem), []
-    rows: list[Row] = []
+def read_rows(run: Run, path: Path) -> list[Row]:
+    """The responses of one dump; what is left out goes into the run's notes.
+
+    Raises:
+        UserError: lines that are not verl's.
+    """
+    step, unusable, rows = int(path.stem), [], []
     for number, record in _records(path, run.notes):
         line = read_line(record, f"{path}: line {number}", ("uid", "score"))
         if line is None:
@@ -203,6 +206,12 @@ def _read_step(run: Run, path: Path, digest: Digest | None) -> None:
         rows.append((_response(run, step, line, weights), line, weights))
     if unusable:
         run.notes.append(f"{path}: {len(unusable)} scores are not finite (first: line {unusable[0]}), left out")
+    return rows
+
+
+def _read_step(run: Run, path: Path, digest: Digest | None) -> None:
+    """Add the responses of one dump, and make its widest group the heat map."""
+    step, rows = int(path.stem), read_rows(run, path)
     run.responses += [response for response, _, _ in rows]
     if digest and rows:
         run.digests[step] = digest(step, rows)

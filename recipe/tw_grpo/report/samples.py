@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from recipe.tw_grpo.advantage import group_advantages
 from recipe.tw_grpo.answers import parse_answer
 from recipe.tw_grpo.config import ESTIMATOR, TWGRPOConfig
 from recipe.tw_grpo.groups import grouped
@@ -86,8 +85,7 @@ class Digest:
     def __init__(self, run: Run, settings: dict[str, Any], texts: TokenTexts | None, room: float) -> None:
         """`room` is how many bytes of packed groups a step may add; what it leaves, or takes too much, the next has."""
         self._run, self._texts, self._room, self._left = run, texts, room, 0.0
-        method = {name: settings.get(f"algorithm.tw_grpo.{name}") for name in ("epsilon",)}
-        self._epsilon = float(method["epsilon"] or TWGRPOConfig.epsilon)
+        self._epsilon = float(settings.get("algorithm.tw_grpo.epsilon") or TWGRPOConfig.epsilon)
         self._divide = str(settings.get("algorithm.norm_adv_by_std_in_grpo", True)).lower() != "false"
         limit = settings.get("data.max_response_length")
         self._longest = int(limit) if str(limit).isdigit() else None
@@ -160,12 +158,12 @@ class Digest:
         )
 
     def _advantages(self, scores: list[float]) -> list[float]:
-        import torch
+        import torch  # seconds to import
+
+        from recipe.tw_grpo.advantage import group_advantages
 
         rewards = torch.tensor(scores, dtype=torch.float64)
-        return group_advantages(
-            rewards, [0] * len(scores), epsilon=self._epsilon, divide_by_std=self._divide
-        ).tolist()
+        return group_advantages(rewards, [0] * len(scores), epsilon=self._epsilon, divide_by_std=self._divide).tolist()
 
 
 def group_rows(rows: Sequence[Row], number: int) -> Sequence[Row]:

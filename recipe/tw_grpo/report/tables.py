@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The words of a report: the verdict on the reward and the cells of its tables, the same on a terminal and in a page."""
+"""The words of a report, the same on a terminal and in a page: the verdict on the reward and the cells of tables."""
 
 from __future__ import annotations
 

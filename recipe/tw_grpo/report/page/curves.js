@@ -105,12 +105,16 @@ const curves = {
       ticks: {stroke: look.colour("line"), width: 0.5}, font: "12px system-ui, sans-serif"};
     const values = options.percent ? (_, ticks) => ticks.map((t) => `${Math.round(t * 1000) / 10}%`) :
       (_, ticks) => ticks.map((t) => look.number(t));
-    const range = options.percent ? (_, low, high) => [Math.min(0, low), Math.max(1, high)] : undefined;
+    const range = (_, low, high) => {
+      if (options.percent) return [Math.min(0, low), Math.max(1, high)];
+      if (low === null || high - low > 1e-9 * Math.abs(high)) return uPlot.rangeNum(low, high, 0.1, true);
+      return low === 0 ? [0, 1] : [low - Math.abs(low) / 20, low + Math.abs(low) / 20]; // a flat line, in the middle
+    };
     const chart = new uPlot({
       width, height: options.height || 210, series, bands,
       scales: {x: {time: false}, y: {range}},
       axes: [{...axis, label: options.axis || "step", labelSize: 20, labelFont: axis.font, size: 34},
-        {...axis, values, size: 56}],
+        {...axis, values, size: 62}],
       cursor: {sync: options.sync ? {key: options.sync} : undefined, points: {size: 6}},
       legend: {show: true, live: true}, hooks: {draw: [(u) => curves.levels(u, options)], ...options.hooks},
     }, curves.joined(data), place);
@@ -126,13 +130,14 @@ const curves = {
     ctx.save();
     ctx.strokeStyle = ctx.fillStyle = look.colour("grey");
     ctx.lineWidth = devicePixelRatio;
+    ctx.textAlign = "right";
     ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
     ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
     for (const level of options.levels || []) {
       const y = u.valToPos(level.y, "y", true);
       if (y < bbox.top || y > bbox.top + bbox.height) continue;
       line(bbox.left, y, bbox.left + bbox.width, y);
-      ctx.fillText(level.name, bbox.left + 6 * devicePixelRatio, y - 4 * devicePixelRatio);
+      ctx.fillText(level.name, bbox.left + bbox.width - 4 * devicePixelRatio, y + 13 * devicePixelRatio);
     }
     for (const mark of options.marks || []) {
       const x = u.valToPos(mark, "x", true);

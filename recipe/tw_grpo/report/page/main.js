@@ -22,6 +22,7 @@ const main = {
   overview(runs) {
     const {el} = look, parts = [];
     const notes = runs.flatMap((run) => [...run.notes, ...(run.page_notes || [])].map((note) => (runs.length > 1 ? `${run.name}: ${note}` : note)));
+    notes.push(...(store.head.waiting || []));
     if (notes.length) parts.push(el("ul", {class: "notes small", "aria-label": "Notes"}, notes.map((note) => el("li", {}, look.plain(note)))));
     const failed = runs.flatMap((run) => run.failed);
     if (failed.length) parts.push(el("details", {}, el("summary", {}, `${failed.length} records that could not be used`), el("ul", {class: "mono"}, failed.map((line) => el("li", {}, look.plain(line))))));
