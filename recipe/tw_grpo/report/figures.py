@@ -220,7 +220,7 @@ def _token_texts(run: Run, chosen: WeightMap) -> list[list[str]] | None:
     """Text of every token of the heat map, shortened; None without a tokenizer or when cells are too narrow."""
     if max(len(row) for row in chosen.weights) > _WIDEST_TEXT:
         return None
-    tokenizer = load_tokenizer(run, "the heat map")
+    tokenizer = load_tokenizer(run)
     if tokenizer is None:
         return None
     font = FT2Font(font_manager.findfont("DejaVu Sans"))

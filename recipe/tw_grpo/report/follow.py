@@ -103,7 +103,7 @@ class Live:
 
     def _tool(self, run: Run) -> tuple[Digest, Any]:
         if run.folder not in self._tools:
-            tokenizer = load_tokenizer(run, "the page")
+            tokenizer = load_tokenizer(run)
             texts = TokenTexts(tokenizer) if tokenizer else None
             self._tools[run.folder] = Digest(run, settings_of(run), texts, 0), frames_of(run)
         return self._tools[run.folder]
@@ -113,7 +113,6 @@ class Handler(BaseHTTPRequestHandler):
     """GET /, /version, /head, /group/RUN/STEP/NUMBER and /strip/RUN/STEP/NUMBER; nothing else is answered."""
 
     live: Live
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         """Answer one request."""

@@ -167,7 +167,7 @@ def _series(run: Run) -> dict[str, list[float | None]]:
     for i, name in enumerate(("divergence_content", "weight_content", "divergence_padding", "weight_padding")):
         parts = [run.digests[step].positions for step in run.steps]
         series[name] = [p.parts[2 * i] / p.parts[2 * i + 1] if p and p.parts[2 * i + 1] else math.nan for p in parts]
-    return {name: rounded(values) for name, values in series.items()}
+    return {name: rounded(values) for name, values in series.items()} | {"step": run.steps}
 
 
 def _validation(run: Run) -> dict[str, dict[str, list[list[float]]]]:

@@ -38,7 +38,7 @@ def read_for_page(folder: Path, shared_by: int = 1, files: Files | None = None) 
     """
 
     def digest(run: Run, dumps: int) -> Digest:
-        tokenizer = load_tokenizer(run, "the page")
+        tokenizer = load_tokenizer(run)
         texts = TokenTexts(tokenizer) if tokenizer else None
         return Digest(run, settings_of(run), texts, TEXT_ROOM / shared_by / dumps)
 

@@ -158,12 +158,12 @@ class Digest:
         )
 
     def _advantages(self, scores: list[float]) -> list[float]:
-        import torch  # seconds to import
-
-        from recipe.tw_grpo.advantage import group_advantages
-
-        rewards = torch.tensor(scores, dtype=torch.float64)
-        return group_advantages(rewards, [0] * len(scores), epsilon=self._epsilon, divide_by_std=self._divide).tolist()
+        """Eq. 1 as `advantage.group_advantages`, which needs torch: seconds a report does not have."""
+        rewards = np.array(scores)
+        if rewards.max() == rewards.min():
+            return [0.0] * len(scores)
+        scale = rewards.std(ddof=1) + self._epsilon if self._divide else 1.0
+        return ((rewards - rewards.mean()) / scale).tolist()
 
 
 def group_rows(rows: Sequence[Row], number: int) -> Sequence[Row]:

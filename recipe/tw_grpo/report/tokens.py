@@ -12,8 +12,11 @@ from recipe.tw_grpo.report.reading import Run
 _LONGEST_CHARACTER = 8  # tokens that may make up one character; a byte of UTF-8 each, and two emoji in one
 
 
-def load_tokenizer(run: Run, wanted_by: str) -> Any | None:
-    """The `tokenizers.Tokenizer` of a run; None, and a note that `wanted_by` has no token texts, where it is not there.
+_WITHOUT = "neither the page nor the heat map has token texts"
+
+
+def load_tokenizer(run: Run) -> Any | None:
+    """The `tokenizers.Tokenizer` of a run; None, and a note in the run, where it is not there.
 
     run.json names a folder or a model of the hub, which is looked for in the local cache only; a checkpoint of the run
     has the tokenizer too.
@@ -24,15 +27,18 @@ def load_tokenizer(run: Run, wanted_by: str) -> Any | None:
     first = Path(name) / "tokenizer.json"
     path = next((path for path in _candidates(run, name, first) if path.is_file()), None)
     if path is None:
-        run.notes.append(f"{first} is missing: {wanted_by} has no token texts")
-        return None
+        return _without(run, f"{first} is missing: {_WITHOUT}")
     try:
         from tokenizers import Tokenizer
 
         return Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises plain Exception for a bad file
-        run.notes.append(f"{path} cannot be loaded ({error}): {wanted_by} has no token texts")
-        return None
+        return _without(run, f"{path} cannot be loaded ({error}): {_WITHOUT}")
+
+
+def _without(run: Run, note: str) -> None:
+    if note not in run.notes:
+        run.notes.append(note)
 
 
 def _candidates(run: Run, name: str, first: Path) -> Iterator[Path]:
