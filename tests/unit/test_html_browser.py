@@ -16,6 +16,7 @@ import pytest
 from made_up_run import HOSTILE, write_made_up
 
 from recipe.tw_grpo.report import follow, html
+from recipe.tw_grpo.scoring.__main__ import main as scoring
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser test")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -237,6 +238,37 @@ def test_several_runs_are_laid_over_each_other(opened, tmp_path):
     page.view("samples")
     page.page.select_option("[name=run]", "2")
     page.page.wait_for_selector(".response")
+
+
+def test_two_logs_question_by_question(opened, tmp_path):
+    logs = []
+    for name, answers in (("a", "AABB"), ("b", "ABBA")):
+        prompt = "user\nQuestion {n}?\nA. it moves\nB. it stops\nPlease answer.\nassistant\n"
+        lines = [
+            {"input": prompt.format(n=n), "output": HOSTILE["script"] + f"<answer>{answer}</answer>", "gts": "A",
+             "score": float(answer == "A"), "uid": f"u{n}_0_0", "index": n} for n, answer in enumerate(answers)
+        ]  # fmt: skip
+        logs.append(tmp_path / f"{name}.jsonl")
+        logs[-1].write_text("".join(json.dumps(line) + "\n" for line in lines))
+    scoring(["compare", *map(str, logs), "--html", str(tmp_path / "page.html")])
+    page = opened(f"file://{tmp_path}/page.html", viewport={"width": 400, "height": 800}, color_scheme="dark")
+    page.page.wait_for_selector(".two")
+    assert page.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert min(page.page.evaluate(CONTRASTS).values()) >= 4.5
+    for change, questions in (
+        ("gained", ["Question 3?"]),
+        ("lost", ["Question 1?"]),
+        ("same", ["Question 0?", "Question 2?"]),
+    ):
+        page.page.select_option("[name=change]", change)
+        assert page.page.eval_on_selector_all(".asked", "all => all.map((e) => e.textContent)") == questions
+    page.page.keyboard.press("Tab")
+    page.page.fill("[name=text]", "question 2")
+    page.until("document.querySelectorAll('.list li').length === 1")
+    assert page.page.inner_text(".question") == "Question 2?\n… Please answer."
+    assert (
+        HOSTILE["script"] in page.page.inner_text(".two .said >> nth=0") and page.page.evaluate("window.hurt") is None
+    )
 
 
 @pytest.mark.slow

@@ -14,12 +14,12 @@ const group = {
       el("span", {class: `tag ${row.dead ? "bad" : "good"}`}, row.dead ? "dead group: no gradient" : "living group"),
       el("span", {class: "tag"}, `mean reward ${row.reward.toFixed(3)}`), el("span", {class: "small"}, ...samples.whole(data, row.step)));
     if (!found) {
-      place.replaceChildren(head, el("p", {}, look.plain(samples.question(data.prompts[row.prompt]))),
+      place.replaceChildren(head, el("p", {}, look.plain(look.title(data.prompts[row.prompt]))),
         el("p", {class: "soft"}, "The responses of this group are not in this page, to keep it small; they are in the run's folder."));
       return;
     }
     const frames = strip ? look.strip(strip) : el("p", {class: "soft small"}, `frames of ${found.video || "this prompt"} are not in this page`);
-    const asked = [el("p", {class: "said question"}, look.plain(group.asking(found)))];
+    const asked = [el("p", {class: "said question"}, look.plain(look.asking(found.prompt, found.options)))];
     if (found.options.length) asked.push(look.options(found.options, found.right.split(",")));
     const letters = new Set(found.right.split(","));
     const low = Math.min(...(found.w || [1])), high = Math.max(...(found.w || [1]));
@@ -31,14 +31,6 @@ const group = {
       el("div", {class: "responses"}, cards), ...below, tip);
     group.hovering(place, found, tip);
     curves.draw();
-  },
-  /** The prompt without its options, which stand below it. */
-  asking(found) {
-    if (!found.options.length) return found.prompt.trim();
-    const at = found.prompt.indexOf(found.options[0]), last = found.options[found.options.length - 1];
-    const before = found.prompt.slice(0, found.prompt.lastIndexOf("\n", at) + 1 || at);
-    const after = found.prompt.slice(found.prompt.indexOf(last, at) + last.length);
-    return `${before.trim()}\n…${after.replace(/\n(assistant|model)\s*$/, "")}`.replace(/^(system\n[^]*?\n)?user\n/, "$1").replace(/…\s+/, "… ").trim();
   },
   legend({low, high}) {
     const boxes = Array.from({length: group.SHADES + 1}, (_, i) => look.el("span", {class: `t s${i}`}, "\u2003"));

@@ -92,7 +92,7 @@ const samples = {
       const marks = [samples.KINDS[row.kind], row.dead ? "dead" : "", row.broken ? `${row.broken} broken` : "", row.cut ? `${row.cut} cut` : "", row.here || store.head.served ? "" : "no texts"];
       const button = el("button", {type: "button", onclick: () => samples.choose(row, true)},
         el("span", {class: "soft small"}, `step ${row.step} · reward ${row.reward.toFixed(2)}${marks.filter(Boolean).map((m) => ` · ${m}`).join("")}`),
-        el("span", {class: "asked"}, look.plain(samples.question(prompts[row.prompt]))));
+        el("span", {class: "asked"}, look.plain(look.title(prompts[row.prompt]))));
       button.setAttribute("aria-current", String(samples.same(row, samples.chosen)));
       return el("li", {}, button);
     }));
@@ -100,12 +100,6 @@ const samples = {
     samples.more.textContent = `More (${samples.matches.length - Math.min(most, samples.matches.length)})`;
   },
   same(a, b) { return Boolean(a && b && a.step === b.step && a.number === b.number); },
-  /** The question of a prompt: its first line of words behind the name of who speaks. */
-  question(prompt) {
-    const lines = prompt.split("\n").map((line) => line.trim()).filter(Boolean);
-    const start = lines.lastIndexOf("user");
-    return lines[start + 1] || lines[0] || "(no text)";
-  },
   async choose(row, focus) {
     samples.chosen = row || null;
     const place = samples.matches.findIndex((match) => samples.same(match, row));

@@ -57,6 +57,23 @@ const look = {
         good ? look.el("span", {class: "away"}, " (right)") : null);
     }));
   },
+  /** The question of a prompt: its first line of words behind the name of who speaks. */
+  title(prompt) {
+    const lines = prompt.split("\n").map((line) => line.trim()).filter(Boolean);
+    return lines[lines.lastIndexOf("user") + 1] || lines[0] || "(no text)";
+  },
+  /** A prompt without its options, which stand in a list of their own, and without the names of who speaks. */
+  asking(prompt, options) {
+    let text = prompt;
+    if (options.length) {
+      const first = text.indexOf(options[0]), last = options[options.length - 1], end = text.indexOf(last, first);
+      if (first >= 0 && end >= 0) {
+        const before = text.slice(0, text.lastIndexOf("\n", first) + 1 || first), after = text.slice(end + last.length).trim();
+        text = `${before.trim()}${after ? `\n… ${after}` : ""}`;
+      }
+    }
+    return text.replace(/\n(assistant|model)\s*$/, "").replace(/^(system\n[^]*?\n)?user\n/, "$1").trim();
+  },
   themes: [],
   /** A button that turns dark into light; functions in look.themes are called after it. */
   themeButton() {
