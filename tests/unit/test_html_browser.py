@@ -91,7 +91,7 @@ def opened(browser, run):
 
 def test_it_opens_at_once_with_its_curves_drawn(opened):
     page = opened()
-    page.page.wait_for_selector(".u-wrap")
+    page.until("document.querySelectorAll('.chart:not(:has(.u-wrap))').length === 0")
     assert page.seconds() < 2
     drawn = page.page.evaluate(
         """() => [...document.querySelectorAll(".chart canvas")].map((canvas) => {

@@ -25,7 +25,7 @@ class Frames:
     """Strips of the prompts of some parquet files, each made once."""
 
     def __init__(self, files: Sequence[str | Path], beside: Path) -> None:
-        """`files` as the run's command names them; relative ones are looked for from here, then from `beside`."""
+        """`files` as the run's command names them; relative ones are looked for from here, then from `beside` up."""
         self.notes: list[str] = []
         self._files = [_existing(Path(file), beside) for file in files]
         self._records: dict[str, list[dict[str, Any]]] | None = None
@@ -118,4 +118,9 @@ class Frames:
 
 
 def _existing(file: Path, beside: Path) -> Path:
-    return next((path for path in (file, beside / file) if path.exists()), file)
+    places = (
+        Path(),
+        beside,
+        *list(beside.resolve().parents)[:3],
+    )  # a relative name is relative to where it was started
+    return next((place / file for place in places if (place / file).exists()), file)

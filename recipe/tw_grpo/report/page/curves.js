@@ -62,15 +62,18 @@ const curves = {
     });
     return details;
   },
-  /** Draw, or draw again, whatever stands in the page. */
-  draw() {
-    for (const plot of curves.plots) {
+  turn: 0,
+  /** Draw whatever stands in the page and is not drawn, a chart at a time, so that the page stays awake. */
+  async draw() {
+    const turn = ++curves.turn;
+    for (const plot of [...curves.plots]) {
       const width = plot.place.clientWidth;
-      if (!width) continue;
-      if (plot.chart && plot.width === width) continue;
+      if (!width || (plot.chart && plot.width === width)) continue;
       plot.chart?.destroy();
       plot.width = width;
       plot.chart = curves.make(plot, width);
+      await new Promise((go) => setTimeout(go));
+      if (turn !== curves.turn) return; // a later call draws the rest
     }
   },
   redraw() {
