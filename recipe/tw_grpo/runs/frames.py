@@ -122,5 +122,5 @@ def _existing(file: Path, beside: Path) -> Path:
         Path(),
         beside,
         *list(beside.resolve().parents)[:3],
-    )  # a relative name is relative to where it was started
+    )  # a relative name is so to where it was started
     return next((place / file for place in places if (place / file).exists()), file)
