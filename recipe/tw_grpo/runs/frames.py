@@ -118,9 +118,6 @@ class Frames:
 
 
 def _existing(file: Path, beside: Path) -> Path:
-    places = (
-        Path(),
-        beside,
-        *list(beside.resolve().parents)[:3],
-    )  # a relative name is so to where it was started
+    # A relative name is meant from where the run was started: most often here, or some folders above the run.
+    places = (Path(), beside, *list(beside.resolve().parents)[:3])
     return next((place / file for place in places if (place / file).exists()), file)
