@@ -21,7 +21,9 @@ const main = {
   },
   overview(runs) {
     const {el} = look, parts = [];
-    const notes = runs.flatMap((run) => [...run.notes, ...(run.page_notes || [])].map((note) => (runs.length > 1 ? `${run.name}: ${note}` : note)));
+    const said = new Map(); // note -> names of the runs it is said of
+    for (const run of runs) for (const note of [...run.notes, ...(run.page_notes || [])]) said.set(note, [...(said.get(note) || []), run.name]);
+    const notes = [...said].map(([note, names]) => (runs.length > 1 ? `${names.join(", ")}: ${note}` : note));
     notes.push(...(store.head.waiting || []));
     if (notes.length) parts.push(el("ul", {class: "notes small", "aria-label": "Notes"}, notes.map((note) => el("li", {}, look.plain(note)))));
     const failed = runs.flatMap((run) => run.failed);
@@ -39,7 +41,7 @@ const main = {
     const same = names.filter((name) => !different.has(name));
     const parts = [];
     if (runs.length > 1) parts.push(el("h2", {}, "Settings in which the runs differ"), different.size ? look.table(rows([...different]), {class: "settings different"}) : el("p", {class: "soft"}, "None."));
-    if (same.length) parts.push(el("details", {open: runs.length === 1}, el("summary", {}, runs.length > 1 ? `${same.length} settings that are the same` : `${same.length} settings`), look.table(rows(same), {class: "settings"})));
+    if (same.length) parts.push(el("details", {open: runs.length === 1}, el("summary", {}, runs.length > 1 ? `${same.length} that are the same` : `${same.length} settings`), look.table(rows(same), {class: "settings"})));
     return parts.length ? parts : [el("p", {class: "soft"}, "run.json has no settings.")];
   },
   show(name) {

@@ -2,10 +2,11 @@
 // Which curves there are. Runs that differ in their seed only are one row: its mean, and a band of one deviation.
 "use strict";
 const panels = {
-  // title, [series, name] pairs, and: band (around the first), validation (measure of each), percent, about, axis
+  // title, [series, name] pairs, and: spread or range (the band of the first, in a page of one run), band (words on it),
+  // validation (measure of each), percent, about
   CHARTS: [
     {title: "Reward of a response", lines: [["reward", "mean"]], spread: "reward_std", validation: ["score"], constant: true,
-      about: "The band is one standard deviation within groups."},
+      band: "The band is one standard deviation within groups."},
     {title: "Exact set", percent: true, lines: [["acc", "all"], ["single_acc", "single"], ["multi_acc", "multi"]],
       validation: ["acc", "single_acc", "multi_acc"]},
     {title: "Soft accuracy (Eq. 7)", percent: true, validation: ["soft_acc", "single_soft_acc", "multi_soft_acc"],
@@ -15,7 +16,7 @@ const panels = {
       about: "All rewards of a prompt equal: no gradient."},
     {title: "Spread of the reward within a group (Figure 3a)", lines: [["reward_std", "standard deviation"]]},
     {title: "Response length (Figure 3b)", lines: [["response_length", "mean"]],
-      range: ["response_length_min", "response_length_max"], about: "Tokens; the band goes from the shortest to the longest."},
+      range: ["response_length_min", "response_length_max"], about: "Tokens.", band: "The band goes from the shortest to the longest."},
     {title: "D_t by step (Figure A3)", lines: [["divergence_content", "content"], ["divergence_padding", "padding"]],
       about: "Nats, mean over tokens before and after the shortest response of the group has ended."},
     {title: "w_t by step", lines: [["weight_content", "content"], ["weight_padding", "padding"]]},
@@ -37,10 +38,9 @@ const panels = {
       colour: curves.COLOURS[i % curves.COLOURS.length],
     }));
   },
-  /** Mean and deviation of a series over the seeds of a row. */
-  seeds(runs, name) {
-    const [x, ...ys] = curves.joined(runs.map((run) => [run.series.step, run.series[name] || []]));
-    const mean = [], low = [], high = [];
+  /** Mean and deviation of several [xs, ys], one of each seed of a row. */
+  seeds(series) {
+    const [x, ...ys] = curves.joined(series), mean = [], low = [], high = [];
     x.forEach((_, i) => {
       const known = ys.map((y) => y[i]).filter((y) => y !== null);
       const m = known.length ? known.reduce((a, b) => a + b, 0) / known.length : null;
@@ -57,8 +57,9 @@ const panels = {
       const width = panels.smoothing ? Math.max(...row.runs.map((run) => run.smooth)) : 1;
       const smooth = (y) => curves.smooth(y, width);
       if (row.runs.length > 1) {
-        const {x, y, low, high} = panels.seeds(row.runs, name);
-        lines.push({name: full, x, y: smooth(y), low: smooth(low), high: smooth(high), colour, dash});
+        const {x, y, low, high} = panels.seeds(row.runs.map((run) => [run.series.step, run.series[name] || []]));
+        const band = n ? {} : {low: smooth(low), high: smooth(high)}; // several bands hide one another
+        lines.push({name: full, x, y: smooth(y), colour, dash, ...band});
       } else {
         const {series} = row.runs[0], x = series.step, y = series[name] || [];
         const line = {name: full, x, y: smooth(y), colour, dash};
@@ -74,12 +75,12 @@ const panels = {
         lines.push(line);
       }
       const measure = (chart.validation || [])[n];
-      if (measure) row.runs.forEach((run) => Object.entries(run.validation).forEach(([source, measures]) => {
-        const points = measures[measure] || [];
-        const where = [row.runs.length > 1 || many ? run.name : null, source].filter(Boolean).join(" ");
-        lines.push({name: `validation ${label} (${where})`, x: points.map((p) => p[0]), y: points.map((p) => p[1]),
-          colour, dash: [1, 5], points: true});
-      }));
+      if (!measure) return;
+      for (const source of new Set(row.runs.flatMap((run) => Object.keys(run.validation)))) {
+        const points = row.runs.map((run) => (run.validation[source] || {})[measure] || []);
+        const {x, y} = panels.seeds(points.map((p) => [p.map(([step]) => step), p.map(([, value]) => value)]));
+        lines.push({name: `validation ${full} (${source})`, x, y, colour, dash: [1, 5], points: true});
+      }
     }));
     return lines;
   },
@@ -98,7 +99,8 @@ const panels = {
     const rows = panels.rows(runs), cards = [];
     for (const chart of panels.CHARTS) {
       const levels = chart.constant ? panels.constants(runs) : [];
-      cards.push(curves.card(panels.lines(chart, rows), {...chart, levels, sync: "step"}));
+      const band = rows.some((row) => row.runs.length > 1) ? "The band is one standard deviation between seeds, of the first line." : runs.length === 1 ? chart.band : null;
+      cards.push(curves.card(panels.lines(chart, rows), {...chart, about: [chart.about, band].filter(Boolean).join(" "), levels, sync: "step"}));
     }
     if (runs.length === 1) cards.push(curves.card(panels.times(runs[0]),
       {title: "Seconds by part of a step", about: "Stacked; what verl times outside the step, such as testing, on top of it.", sync: "step"}));
