@@ -10,6 +10,9 @@ import base64
 import gzip
 import json
 import re
+import signal
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -27,6 +30,7 @@ from recipe.tw_grpo.report.tokens import TokenTexts, load_tokenizer
 from recipe.tw_grpo.toolbox.command_line import run_main
 from recipe.tw_grpo.toolbox.html import page
 
+ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r'<script type="([^"]+)" id="([^"]+)">([^<]*)</script>')
 
 
@@ -274,6 +278,22 @@ def test_a_run_without_a_step_is_waited_for_and_no_run_is_refused(tmp_path, caps
             run_main(main, [str(tmp_path / folder), "--follow"])
         printed = capsys.readouterr()
         assert stopped.value.code == 2 and words in printed.err and printed.err.count("\n") == 1
+
+
+def test_the_command_serves_until_it_is_interrupted(made_up):
+    command = [sys.executable, "-m", "recipe.tw_grpo.report", str(made_up), "--follow"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    try:
+        address = process.stdout.readline().split()[0]
+        assert address.startswith("http://127.0.0.1:")
+        line = process.stdout.readline()
+        assert line.startswith("run step 6 of 8 reward ") and line.endswith(" 0:00:56 left\n")
+        assert len(json.loads(fetched(address + "head"))["runs"]) == 1
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
+        assert process.returncode == 0 and rest.startswith("stopped") and rest.count("\n") == 1
+    finally:
+        process.kill()
 
 
 def test_own_weights_of_a_response_are_kept():

@@ -208,7 +208,8 @@ def _progress(live: Live) -> list[list[str]]:
     """Name, step, reward, soft accuracy and time left of each run; what is waited for where there is no step yet."""
     rows = []
     for head in live.heads:
-        last = {name: head["series"][name][-1] for name in ("reward", "soft_acc", "dead_group_rate")}
+        shown = {"reward": "reward", "soft_acc": "soft", "dead_group_rate": "dead"}
+        last = {name: head["series"][series][-1] for series, name in shown.items()}
         numbers = [f"{name} {value:.3f}" for name, value in last.items() if value is not None]
         of = f" of {head['steps_asked']}" if head["steps_asked"] else ""
         left = head["seconds_left"]
@@ -223,7 +224,7 @@ def _table(live: Live) -> Any:
 
     table = Table(show_header=False)
     for row in _progress(live):
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(cell, no_wrap=True) for cell in row))
     return table
 
 
