@@ -122,6 +122,7 @@ def test_texts_are_data_and_only_the_pages_own_scripts_may_run(whole):
     assert all(any(hostile in response for response in said) for hostile in HOSTILE.values())
     scripts = re.findall(r"<script>", text)
     assert len(scripts) == 1 + len(html.SCRIPTS) and text.count("<script") == len(scripts) + len(BLOCK.findall(text))
+    assert "Copyright (c) 2022 Leon Sorokin" in text  # uPlot's licence goes with its code
     assert "window.hurt" not in text  # packed; in a head it would be escaped, see below
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', text)
     assert "default-src 'none'" in policy and "unsafe" not in policy and policy.count("sha256-") == len(scripts) + 3

@@ -27,6 +27,7 @@ PAGE = Path(__file__).parent / "page"
 TEXT_ROOM, FRAME_ROOM = 8_000_000, 4_000_000  # bytes; in base64 a third more
 STYLES = ("uPlot.min.css", "report.css")
 SCRIPTS = ("uPlot.iife.min.js", "store.js", "curves.js", "panels.js", "maps.js", "samples.js", "group.js", "main.js")
+LICENCE = "uPlot.LICENSE.txt"  # goes with every copy of its code, so with every page
 Read = tuple[Run, dict[str, Any]]
 
 
@@ -93,7 +94,11 @@ def page_of(
         f"{names}: TW-GRPO report" if names else "TW-GRPO report",
         styles=assets(*(PAGE / name for name in STYLES)),
         scripts=assets(*(PAGE / name for name in SCRIPTS)),
-        data={"head": {"served": served, "runs": heads or []}, **strips},
+        data={
+            "head": {"served": served, "runs": heads or []},
+            "licence": {LICENCE: assets(PAGE / LICENCE)[0]},
+            **strips,
+        },
         blobs=blobs,
         reach="'self'" if served else "'none'",
     )
