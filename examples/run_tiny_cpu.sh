@@ -9,7 +9,7 @@
 #   STEPS      training steps                                                            (default 36)
 #   SEED       seed of the run: order of the prompts and every sampled response          (default 1)
 #   ESTIMATOR  tw_grpo, or grpo for the baseline: nothing else differs                   (default tw_grpo)
-#   OUT        run folder: summary.json, report.png, train.log, rollouts, checkpoints    (default outputs/tiny)
+#   OUT        run folder: report.html, summary.json, train.log, rollouts, checkpoints   (default outputs/tiny)
 #   RESUME     auto: go on with the same run when it was interrupted, else start over (the old folder is moved aside)
 #              never: start over; always: an error when there is nothing to resume       (default auto)
 #   VENV, PYTHON, TORCH_WHEEL_INDEX: see examples/setup_cpu.sh

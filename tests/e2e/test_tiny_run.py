@@ -45,6 +45,8 @@ def test_the_summary_the_table_and_the_picture_are_there(run):
     assert summary["estimator"] == "tw_grpo" and summary["seed"] == 1 and summary["steps"] == len(STEPS)
     assert (run.out / summary["report"]).read_bytes().startswith(b"\x89PNG")
     assert summary["report"] in run.stdout.strip().splitlines()[-1]
+    assert f"page: {run.out}/report.html" in run.stdout and "--follow" in run.stdout
+    assert 'id="g0-3-7"' in (run.out / "report.html").read_text()  # the last group of the last step
     assert 1 < summary["token_weight_mean"] < summary["token_weight_max"] <= 1.7 + 1e-6
 
 

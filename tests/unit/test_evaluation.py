@@ -215,6 +215,7 @@ def test_the_table_has_intervals_and_the_papers_claims(tmp_path, capsys):
     saved = json.loads((tmp_path / "table.json").read_text())["models"][0]["benchmarks"]
     assert saved["clevrer"]["correct"] == 4 and saved["clevrer"]["acc_interval"]
     assert (tmp_path / "table.md").read_text().startswith("**exact accuracy")
+    assert "exact accuracy" in (tmp_path / "table.html").read_text()
     # Which protocol made a number, and whether it is the one of the published numbers.
     said = {text[0]: " ".join(text[-3:]) for text in lines if text and text[0] in ("MMVU:", "CLEVRER:")}
     assert said["MMVU:"] == "mmvu_multiple_choice; published: mmvu_multiple_choice_video_r1"

@@ -328,7 +328,8 @@ def test_command_writes_picture_summary_and_table(tmp_path, capsys):
     lines = printed.out.splitlines()
     assert lines[0] == "tw_grpo, seed 3, 10 steps"
     assert lines[-1] == f"report: {out}/report.png"
-    assert lines[-2].startswith("reward changed by +0.75 between")
+    assert lines[-2] == f"page: {out}/report.html"
+    assert lines[-3].startswith("reward changed by +0.75 between")
     assert lines[2].split() == ["reward", "1.250", "2.000", "+0.750", "-"]
     assert len({len(text) for text in lines[1:7]}) == 1  # aligned
     assert "prompts, responses that failed 10, 90" in [" ".join(line.split()) for line in lines]
@@ -337,10 +338,10 @@ def test_command_writes_picture_summary_and_table(tmp_path, capsys):
     assert picture.shape[1] == 1400 and picture.std() > 0.05
     (folder / "tokenizer.json").unlink()
     main([str(out)])
-    assert "heat map has no token texts" in capsys.readouterr().err
+    assert "nor the heat map has token texts" in capsys.readouterr().err
     assert (pixels(out / "report.png") != picture).any(axis=-1).sum() > 100  # the texts in the cells
-    names = {path.name for path in out.iterdir()}
-    assert names == {"metrics", "report.png", "rollouts", "run.json", "summary.json"}
+    left = "metrics report.html report.png report.svg rollouts run.json summary.json"
+    assert sorted(path.name for path in out.iterdir()) == left.split()
 
 
 def test_grpo_has_a_page_without_the_heat_map(tmp_path):
@@ -374,7 +375,7 @@ def test_tokens_are_shown_as_they_can_be_drawn(tmp_path):
 def test_running_mean_by_hand():
     assert figures.running_mean(np.array([1.0, 2.0, 6.0, np.nan, 4.0]), 3).tolist()[:3] == [1.5, 3.0, 4.0]
     assert np.isnan(figures.running_mean(np.array([1.0, np.nan]), 3)[1])
-    assert [figures.window(n) for n in (1, 19, 20, 60, 500)] == [1, 1, 3, 7, 51]
+    assert [run_report.window(n) for n in (1, 19, 20, 60, 500)] == [1, 1, 3, 7, 51]
 
 
 def test_several_folders_give_one_table_and_one_picture(tmp_path, capsys):

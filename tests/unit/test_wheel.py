@@ -17,6 +17,11 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = [f"recipe/cpu_platform/{name}" for name in ("env.sh", "overrides.args", "separate_async.args")]
 FILES += ["recipe/tw_grpo/evaluation/decoding.args", "recipe/tw_grpo/plugin.py", "data_prep/qai_nextgqa.py"]
 FILES += ["recipe/tw_grpo/doctor/model_sizes.json"]
+FILES += ["recipe/tw_grpo/report/page/uPlot.LICENSE.txt"]
+PAGES = [
+    path for folder in ("report", "scoring", "toolbox") for path in (ROOT / f"recipe/tw_grpo/{folder}/page").iterdir()
+]
+FILES += [str(path.relative_to(ROOT)) for path in PAGES]
 
 
 def run(*command, **options):
@@ -82,6 +87,7 @@ def test_score_report_and_evaluate(installed, elsewhere):
     scored = json.loads(run(installed / "tw-grpo", "score", "--json", log))
     assert (scored["logs"][0]["n"], scored["logs"][0]["acc"]) == (2, 0.5)
     assert "report: " in run(installed / "tw-grpo", "report", "run") and (elsewhere / "run/report.png").is_file()
+    assert 100_000 < (elsewhere / "run/report.html").stat().st_size < 1_000_000
     assert "--benchmark" in run(installed / "tw-grpo", "evaluate", "--help")
 
 

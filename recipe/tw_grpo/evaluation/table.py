@@ -21,6 +21,7 @@ from recipe.tw_grpo.scoring.score import summarize
 from recipe.tw_grpo.toolbox.command_line import Parser, run_main
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.files import json_lines, write_whole
+from recipe.tw_grpo.toolbox.html import assets, page
 from recipe.tw_grpo.toolbox.tables import markdown, print_table
 
 
@@ -96,7 +97,7 @@ def _head(name: str, protocol: str, seen: set[tuple[str, str]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Command line; also writes table.json and table.md into the first folder."""
+    """Command line; also writes table.json, table.md and table.html into the first folder."""
     parser = Parser(prog="python -m recipe.tw_grpo.evaluation.table", description="The paper's Table 1 with intervals.")
     parser.add_argument("out", nargs="+", type=Path, metavar="OUT", help="OUT of examples/eval_qwen25vl_7b.sh")
     folders = parser.parse_args(argv).out
@@ -107,10 +108,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         print_table(texts, title)
     write_whole(folders[0] / "table.json", json.dumps({"models": models}, indent=1, allow_nan=False) + "\n")
     write_whole(folders[0] / "table.md", "\n".join(markdown(texts, title) for title, texts in tables))
+    data = {"tables": [[title, texts] for title, texts in tables]}
+    script = assets(Path(__file__).parent / "page" / "table.js")
+    write_whole(folders[0] / "table.html", "".join(page("Evaluation", styles=[], scripts=script, data=data)))
     for model in models:
         if model["unfinished"]:
             print(f"\n{model['folder']}: not finished, so without a number: {', '.join(model['unfinished'])}")
-    print(f"\ntable: {folders[0]}/table.json, {folders[0]}/table.md")
+    print("\ntable: " + ", ".join(f"{folders[0]}/table.{ending}" for ending in ("json", "md", "html")))
 
 
 if __name__ == "__main__":

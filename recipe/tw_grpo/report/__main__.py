@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m recipe.tw_grpo.report OUT [OUT2 …]`: one folder gives its table, summary.json and report.png; several
-give one table with a column a run, and compare.png in the first. What could not be read goes to stderr, a line each.
+"""`python -m recipe.tw_grpo.report OUT [OUT2 …]`: one folder gives its table, summary.json, report.html and pictures;
+several give one table with a column a run, compare.html and pictures in the first. `--follow` serves the page while a
+run trains. What could not be read goes to stderr, a line each.
 """
 
 from __future__ import annotations
@@ -8,140 +9,79 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from recipe.tw_grpo.report.reading import PARTS, read_run
-from recipe.tw_grpo.report.run_report import REPORT, per_step, summarize, write_summary
-from recipe.tw_grpo.toolbox.command_line import Parser, run_main
+from recipe.tw_grpo.report.reading import PARTS
+from recipe.tw_grpo.report.run_report import REPORT, per_step, write_summary
+from recipe.tw_grpo.report.tables import NAMES, fifths, interval, number, rises_table, steps, verdict, whole_run
+from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
 from recipe.tw_grpo.toolbox.tables import print_table
 
 COMPARISON = "compare.png"
 
-_NAMES = {
-    "reward": "reward",
-    "soft_acc": "soft accuracy",
-    "acc": "exact set",
-    "format": "format",
-    "response_length": "response length (tokens)",
-}
 
-
-def verdict(summary: dict[str, Any]) -> str:
-    """Whether the reward rose, in one sentence; it rose only if the whole interval says so."""
-    change, interval = summary["reward_rise"], summary["reward_rise_interval"]
-    if summary["steps"] == 1:
-        return "one step only: nothing to compare the reward with"
-    if interval is None:
-        return f"reward changed by {change:+.2f} between the first and the last fifth; too few prompts for an interval"
-    where = f"95 % interval {interval[0]:.2f}..{interval[1]:.2f}"
-    if interval[0] > 0:
-        return f"reward rose by {change:.2f} ({where}) from the first to the last fifth of the steps"
-    if interval[1] < 0:
-        return f"reward FELL by {-change:.2f} (change {change:.2f}, {where}) from the first to the last fifth"
-    return f"reward did not clearly rise: it changed by {change:+.2f} ({where}) from the first to the last fifth"
-
-
-def report(folder: Path) -> None:
-    """Write summary.json and report.png into `folder` and print the table, the report's path last.
+def report(folder: Path, html: Path | None = None) -> None:
+    """Write summary.json, report.html and the pictures into `folder` and print the table, the report's path last.
 
     Raises:
         UserError: the folder is not that of a run.
     """
     from recipe.tw_grpo.report.figures import draw_run
+    from recipe.tw_grpo.report.html import read_for_page, write_page
 
-    run = read_run(folder)
-    summary = summarize(run)
+    run, summary = read_for_page(folder)
     sentence = verdict(summary)
     draw_run(run, per_step(run), summary, sentence, run.folder / REPORT)
+    page = html or run.folder / Path(REPORT).with_suffix(".html")
+    write_page([(run, summary)], page)
     write_summary(run.folder / "summary.json", summary)
     _notes(run.notes)
-    rows = [["", "first fifth", "last fifth", "change", "95 % interval"]]
-    for part in PARTS:
-        first, last = _fifths(summary, part)
-        rows.append(
-            [
-                _NAMES[part],
-                _number(first),
-                _number(last),
-                _number(summary[f"{part}_rise"], "+.3f"),
-                _interval(summary[f"{part}_rise_interval"]),
-            ]
-        )
-    print_table(rows, f"{summary['estimator']}, seed {summary['seed']}, {_steps(summary)} steps")
+    print_table(rises_table(summary), f"{summary['estimator']}, seed {summary['seed']}, {steps(summary)} steps")
     print()
-    print_table([["", "whole run"], *([name, value] for name, value in _whole_run(summary))])
+    print_table([["", "whole run"], *([name, value] for name, value in whole_run(summary))])
     print()
     if summary["best_constant_answer"]:
         print(f"best constant answer (format right, never looking at the video): {summary['best_constant_answer']}")
     print(sentence)
+    print(f"page: {page}")
     print(f"report: {run.folder / REPORT}")
 
 
-def compare(folders: Sequence[Path]) -> None:
-    """Print one table with a column per run and write compare.png into the first folder.
+def compare(folders: Sequence[Path], html: Path | None = None) -> None:
+    """Print one table with a column per run and write compare.html and the pictures into the first folder.
 
     Raises:
         UserError: one of the folders is not that of a run.
     """
     from recipe.tw_grpo.report.figures import draw_comparison
+    from recipe.tw_grpo.report.html import read_for_page, write_page
 
-    runs = [read_run(folder) for folder in folders]
-    summaries = [summarize(run) for run in runs]
-    target = runs[0].folder / COMPARISON
-    labels = [f"{run.folder}: {s['estimator']}, seed {s['seed']}" for run, s in zip(runs, summaries, strict=True)]
-    draw_comparison(list(zip(labels, map(per_step, runs), summaries, strict=True)), target)
-    for run in runs:
+    read = [read_for_page(folder, len(folders)) for folder in folders]
+    target = read[0][0].folder / COMPARISON
+    labels = [f"{run.folder}: {summary['estimator']}, seed {summary['seed']}" for run, summary in read]
+    draw_comparison(
+        [(label, per_step(run), summary) for label, (run, summary) in zip(labels, read, strict=True)], target
+    )
+    page = html or target.with_suffix(".html")
+    write_page(read, page)
+    for run, _ in read:
         _notes(run.notes)
     columns: list[list[str]] = []
-    for run, summary in zip(runs, summaries, strict=True):
+    for run, summary in read:
         column = [("", str(run.folder)), ("estimator", str(summary["estimator"])), ("seed", str(summary["seed"]))]
-        column.append(("steps", _steps(summary)))
+        column.append(("steps", steps(summary)))
         for part in PARTS:
-            first, last = _fifths(summary, part)
-            column.append((_NAMES[part], f"{_number(first)} -> {_number(last)}"))
+            first, last = fifths(summary, part)
+            column.append((NAMES[part], f"{number(first)} -> {number(last)}"))
             if part == "reward":
-                column.append(("  change", _number(summary["reward_rise"], "+.3f")))
-                column.append(("  95 % interval", _interval(summary["reward_rise_interval"])))
-        column += _whole_run(summary)
+                column.append(("  change", number(summary["reward_rise"], "+.3f")))
+                column.append(("  95 % interval", interval(summary["reward_rise_interval"])))
+        column += whole_run(summary)
         columns = columns or [[name] for name, _ in column]
         for row, (_, value) in zip(columns, column, strict=True):
             row.append(value)
     print_table(columns)
-    print(f"\nreport: {target}")
-
-
-def _fifths(summary: dict[str, Any], part: str) -> tuple[float | None, float | None]:
-    key = "reward_mean" if part == "reward" else part
-    return summary[f"{key}_first_fifth"], summary[f"{key}_last_fifth"]
-
-
-def _whole_run(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    return [
-        ("reward of the best constant answer", _number(summary["best_constant_reward"])),
-        ("dead groups", f"{summary['dead_group_rate']:.1%} of {summary['groups']}"),
-        ("prompts, responses that failed", _failed(summary)),
-        ("token weight, mean", _number(summary["token_weight_mean"])),
-        ("token weight, max", _number(summary["token_weight_max"])),
-        ("seconds per step, median", _number(summary["seconds_per_step"], ".2f")),
-    ]
-
-
-def _steps(summary: dict[str, Any]) -> str:
-    asked = summary["steps_asked"]
-    return str(summary["steps"]) + (f" of {asked}" if asked not in (None, summary["steps"]) else "")
-
-
-def _failed(summary: dict[str, Any]) -> str:
-    counts = summary["failed_prompts"], summary["failed_responses"]
-    return "-" if None in counts else f"{counts[0]}, {counts[1]}"
-
-
-def _number(value: float | None, form: str = ".3f") -> str:
-    return "-" if value is None else format(value, form)
-
-
-def _interval(interval: list[float] | None) -> str:
-    return "-" if interval is None else f"{interval[0]:+.3f} .. {interval[1]:+.3f}"
+    print(f"\npage: {page}")
+    print(f"report: {target}")
 
 
 def _notes(notes: Sequence[str]) -> None:
@@ -151,15 +91,21 @@ def _notes(notes: Sequence[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = Parser(
-        prog="python -m recipe.tw_grpo.report", description="Report of one training run, or comparison of several."
-    )
-    parser.add_argument("out", nargs="+", type=Path, metavar="OUT", help="output folder of a run (has rollouts/)")
-    folders = parser.parse_args(argv).out
-    if len(folders) == 1:
-        report(folders[0])
+    parser = Parser(prog="tw-grpo report", description="Report of one training run, or comparison of several.")
+    add = parser.add_argument
+    add("out", nargs="+", type=Path, metavar="RUN", help="output folder of a run (has rollouts/)")
+    add("--html", type=Path, metavar="FILE", help="where the page goes; without it, RUN/report.html or compare.html")
+    add("--follow", action="store_true", help="serve the page on this machine while the run trains; Ctrl-C ends it")
+    add("--port", type=integer(0, 65535), default=0, help="of --follow; 0: one that is free")
+    options = parser.parse_args(argv)
+    if options.follow:
+        from recipe.tw_grpo.report.follow import follow
+
+        follow(options.out, options.port)
+    elif len(options.out) == 1:
+        report(options.out[0], options.html)
     else:
-        compare(folders)
+        compare(options.out, options.html)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, font_manager
+from matplotlib import colormaps, font_manager, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -20,6 +20,8 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from recipe.tw_grpo.report.reading import Run, WeightMap
+from recipe.tw_grpo.report.run_report import window
+from recipe.tw_grpo.report.tokens import load_tokenizer
 from recipe.tw_grpo.toolbox.files import whole_file
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -43,13 +45,8 @@ def running_mean(values: np.ndarray, width: int) -> np.ndarray:
         return np.where(known, (sums[high] - sums[low]) / (counts[high] - counts[low]), np.nan)
 
 
-def window(steps: int) -> int:
-    """Width of the running mean for a run of so many steps: about a tenth, odd."""
-    return 2 * (steps // 20) + 1
-
-
 def draw_run(run: Run, series: dict[str, np.ndarray], summary: dict[str, Any], verdict: str, path: Path) -> None:
-    """Write the page of one run as PNG.
+    """Write the page of one run as PNG and SVG.
 
     Args:
         run: for the heat map and the tokenizer; left out without token weights.
@@ -88,7 +85,7 @@ def draw_run(run: Run, series: dict[str, np.ndarray], summary: dict[str, Any], v
 
 
 def draw_comparison(runs: Sequence[tuple[str, dict[str, np.ndarray], dict[str, Any]]], path: Path) -> None:
-    """Write the reward curves of several runs, (label, series, summary) each, over each other as PNG."""
+    """Write the reward curves of several runs, (label, series, summary) each, over each other as PNG and SVG."""
     figure = Figure(figsize=(_INCHES, 6.5), dpi=_DPI, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -221,21 +218,10 @@ def _heat_map(axes: Axes, bar: Axes, chosen: WeightMap, tokens: list[list[str]] 
 
 def _token_texts(run: Run, chosen: WeightMap) -> list[list[str]] | None:
     """Text of every token of the heat map, shortened; None without a tokenizer or when cells are too narrow."""
-    folder = run.settings.get("tokenizer")
-    if not folder or max(len(row) for row in chosen.weights) > _WIDEST_TEXT:
+    if max(len(row) for row in chosen.weights) > _WIDEST_TEXT:
         return None
-    path = Path(folder) / "tokenizer.json"
-    if not path.is_absolute() and not path.is_file():
-        path = run.folder / path
-    if not path.is_file():
-        run.notes.append(f"{path} is missing: the heat map has no token texts")
-        return None
-    try:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises plain Exception for a bad file
-        run.notes.append(f"{path} cannot be loaded ({error}): the heat map has no token texts")
+    tokenizer = load_tokenizer(run)
+    if tokenizer is None:
         return None
     font = FT2Font(font_manager.findfont("DejaVu Sans"))
     return [[_shown(tokenizer.decode([i], skip_special_tokens=False), font) for i in row] for row in chosen.ids]
@@ -288,5 +274,8 @@ def _plain(text: str) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
+    """As PNG, and as SVG beside it; the same numbers give the same bytes."""
     with whole_file(path) as part:
         figure.savefig(part, format="png", dpi=_DPI)
+    with rc_context({"svg.hashsalt": "tw_grpo"}), whole_file(path.with_suffix(".svg")) as part:
+        figure.savefig(part, format="svg", metadata={"Date": None})

@@ -11,7 +11,8 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,14 @@ class WeightMap:
     answers: list[str]
 
 
+# A response, its line and its token weights; what is made of the rows of a step, given the step.
+Row = tuple[Response, Line, np.ndarray]
+Digest = Callable[[int, Sequence[Row]], Any]
+
+
 @dataclasses.dataclass
 class Run:
-    """Everything read from one run's folder."""
+    """Everything read from one run's folder; `digests` holds what the caller's function made of each step."""
 
     folder: Path
     settings: dict[str, Any]
@@ -75,6 +81,7 @@ class Run:
     responses: list[Response] = dataclasses.field(default_factory=list)
     metrics: dict[int, dict[str, float]] = dataclasses.field(default_factory=dict)
     weight_map: WeightMap | None = None
+    digests: dict[int, Any] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
 
     @property
@@ -83,27 +90,55 @@ class Run:
         return sorted({response.step for response in self.responses})
 
 
-def read_run(folder: Path) -> Run:
+class Files:
+    """What was read of each dump, so that a run that goes on is read again at the cost of its new steps."""
+
+    def __init__(self) -> None:
+        self._parts: dict[Path, tuple[Any, Run]] = {}
+
+    def part(self, run: Run, path: Path, digest: Digest | None) -> Run:
+        """The responses of one dump as a run of their own; read only when the file has changed."""
+        stat = path.stat()
+        state = (stat.st_mtime_ns, stat.st_size, run.reward)
+        before, part = self._parts.get(path, (None, None))
+        if part is None or before != state:
+            part = Run(run.folder, run.settings, run.reward)
+            _read_step(part, path, digest)
+            self._parts[path] = state, part
+        return part
+
+
+def read_run(folder: Path, digest: Callable[[Run, int], Digest] | None = None, files: Files | None = None) -> Run:
     """Read OUT/rollouts/{step}.jsonl, OUT/metrics/*.jsonl and OUT/run.json.
 
     run.json may be missing (a run not started by our scripts); a line that is not whole JSON is left out and noted.
+
+    Args:
+        folder: OUT.
+        digest: given the run's settings and how many dumps there are, the function that makes `Run.digests`.
+        files: of an earlier call.
 
     Raises:
         UserError: no such folder, no readable rollout, run.json unreadable, or lines that are not verl's.
     """
     folder = Path(folder)
-    files = [path for path in _in_order(folder / "rollouts") if path.stem.isdigit()]
-    if not files:
+    dumps = [path for path in _in_order(folder / "rollouts") if path.stem.isdigit()]
+    if not dumps:
         raise UserError(
             f"{folder}/rollouts has no {{step}}.jsonl: give the output folder of a run with "
             "trainer.rollout_data_dir=OUT/rollouts"
         )
     run = Run(folder, {}, RewardConfig())
     _read_settings(run)
-    for path in files:
-        _read_step(run, path)
+    makes = digest(run, len(dumps)) if digest else None
+    for path in dumps:
+        part = files.part(run, path, makes) if files else Files().part(run, path, makes)
+        run.responses += part.responses
+        run.notes += part.notes
+        run.digests |= part.digests
+        run.weight_map = part.weight_map or run.weight_map
     if not run.responses:
-        raise UserError(f"{folder}/rollouts: {len(files)} files and no complete response in them: " + run.notes[0])
+        raise UserError(f"{folder}/rollouts: {len(dumps)} files and no complete response in them: " + run.notes[0])
     if run.settings.get("estimator") is None:
         run.settings["estimator"] = "tw_grpo" if any(response.weights[0] for response in run.responses) else None
     for path in _in_order(folder / "metrics"):
@@ -153,10 +188,13 @@ def _records(path: Path, notes: list[str]) -> Iterator[tuple[int, dict[str, Any]
         notes.append(f"{path} is empty (run killed while writing?), left out")
 
 
-def _read_step(run: Run, path: Path) -> None:
-    """Add the responses of one dump, and make its widest group the heat map."""
-    step, unusable = int(path.stem), []
-    candidates: list[tuple[str, Line, np.ndarray]] = []
+def read_rows(run: Run, path: Path) -> list[Row]:
+    """The responses of one dump; what is left out goes into the run's notes.
+
+    Raises:
+        UserError: lines that are not verl's.
+    """
+    step, unusable, rows = int(path.stem), [], []
     for number, record in _records(path, run.notes):
         line = read_line(record, f"{path}: line {number}", ("uid", "score"))
         if line is None:
@@ -165,14 +203,20 @@ def _read_step(run: Run, path: Path) -> None:
             unusable.append(number)
             continue
         weights = _numbers(path, number, record, names.TOKEN_WEIGHTS)
-        response = _response(run, step, line, weights)
-        run.responses.append(response)
-        if weights.size:
-            candidates.append((response.group, line, weights))
+        rows.append((_response(run, step, line, weights), line, weights))
     if unusable:
         run.notes.append(f"{path}: {len(unusable)} scores are not finite (first: line {unusable[0]}), left out")
-    if candidates:
-        groups = grouped(candidates, lambda row: row[0]).values()
+    return rows
+
+
+def _read_step(run: Run, path: Path, digest: Digest | None) -> None:
+    """Add the responses of one dump, and make its widest group the heat map."""
+    step, rows = int(path.stem), read_rows(run, path)
+    run.responses += [response for response, _, _ in rows]
+    if digest and rows:
+        run.digests[step] = digest(step, rows)
+    if candidates := [row for row in rows if row[2].size]:
+        groups = grouped(candidates, lambda row: row[0].group).values()
         widest = max(groups, key=lambda rows: max(float(weights.std()) for _, _, weights in rows))
         run.weight_map = _weight_map(run, step, [(line, weights) for _, line, weights in widest])
 
@@ -187,8 +231,13 @@ def _numbers(path: Path, number: int, record: dict[str, Any], field: str) -> np.
     raise UserError(f"{path}: line {number}: {field!r} is not a list of finite numbers, one per response token")
 
 
+@lru_cache(maxsize=64)  # a group's prompt is the same
+def _options(prompt: str) -> tuple[str, ...]:
+    return tuple(listed_options(prompt))
+
+
 def _response(run: Run, step: int, line: Line, weights: np.ndarray) -> Response:
-    ids, options = line.record.get("response_ids"), listed_options(line.prompt)
+    ids, options = line.record.get("response_ids"), _options(line.prompt)
     truth = parse_truth(line.truth, options, run.reward.rule) if line.truth else frozenset()
     parts = {"reward": line.score, "response_length": float(len(ids)) if ids else math.nan}
     if any(truth):
@@ -209,7 +258,7 @@ def _response(run: Run, step: int, line: Line, weights: np.ndarray) -> Response:
 
 def _count_options(prompt: str, truth: Collection[str]) -> int | None:
     """How many options a prompt lists; None unless the right letters are among them."""
-    count = len(listed_options(prompt))
+    count = len(_options(prompt))
     return count if count and set(truth) <= set(LETTERS[:count]) else None
 
 

@@ -35,6 +35,11 @@ def fifths(steps: list[int]) -> tuple[set[int], set[int]]:
     return set(steps[:size]), set(steps[-size:])
 
 
+def window(steps: int) -> int:
+    """Width of the running mean for a run of so many steps: about a tenth, odd."""
+    return 2 * (steps // 20) + 1
+
+
 def by_group(responses: list[Response]) -> dict[str, list[Response]]:
     """Responses by group, in order of appearance."""
     return grouped(responses, lambda response: response.group)

