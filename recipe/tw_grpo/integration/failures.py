@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
@@ -20,6 +21,7 @@ from recipe.tw_grpo.integration import names
 from recipe.tw_grpo.toolbox.errors import UserError, one_line
 
 _LONGEST_REASON = 300
+_TOO_LONG = re.compile(r"Multimodal prompt produced (\d+) tokens")  # verl's own check, agent_loop.py:355
 _WINDOW = 50  # prompts over which the share of failures is taken
 _FEWEST = 8  # failed prompts below which no share stops a run
 
@@ -63,8 +65,13 @@ def report_failures(agent_loop: ModuleType) -> None:
 
     @functools.wraps(build_tokens)
     async def ct_build_initial_tokens(self, *args, **kwargs):
-        tokens = await build_tokens(self, *args, **kwargs)
         room = self.rollout_config.prompt_length
+        try:
+            tokens = await build_tokens(self, *args, **kwargs)
+        except ValueError as error:
+            if match := _TOO_LONG.match(str(error)):
+                raise UserError(f"its prompt has {match[1]} tokens, data.max_prompt_length={room}") from None
+            raise
         if len(tokens) > room and self.data_config.get("truncation") == "error":
             raise UserError(f"its prompt has {len(tokens)} tokens, data.max_prompt_length={room}")
         return tokens
