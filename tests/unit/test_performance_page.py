@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import divergence, step
+from benchmarks import divergence, inversion, step
 from benchmarks.__main__ import KINDS, document, main
 from recipe.tw_grpo.toolbox.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
+QUESTIONS = ROOT.parent / "shared/data/nextgqa_val_1200.json"
 LOGS = ROOT.parent / "shared/data/logs/clevrer_train_rollouts.jsonl"
 
 
@@ -44,6 +45,14 @@ def test_measurements_are_added_to_what_is_there(tmp_path, capsys):
     main(["rewards", "--json", str(tmp_path / "all.json"), "--log", str(log), "--docs", str(tmp_path / "page.md")])
     assert json.loads((tmp_path / "all.json").read_text()).keys() == {"rewards"}
     assert "50 responses of log.jsonl" in (tmp_path / "page.md").read_text() + capsys.readouterr().out
+
+
+@pytest.mark.skipif(not QUESTIONS.exists(), reason="../shared is not here")
+def test_inversion_is_timed_in_every_style(monkeypatch):
+    monkeypatch.setattr(inversion, "REPEATS", 1)
+    records = inversion.run(QUESTIONS)
+    assert len(inversion.rows(records)) == 7
+    assert min(r["a_second"] for r in records) > 2_000  # the machine may be busy
 
 
 @pytest.mark.parametrize("arguments, says", [(["speed"], "'speed' is none of"), (["video"], "video needs --parquet")])

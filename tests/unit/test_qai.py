@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from data_prep import qai_nextgqa, qai_star
 from data_prep.check import leak_test
-from data_prep.invert import review, speed
+from data_prep.invert import review
 from data_prep.read import nextgqa, star
 from examples.tiny.render import write_mp4
 from recipe.tw_grpo.toolbox.errors import UserError
@@ -368,9 +368,6 @@ def test_leak_test_and_paper_statistics_on_real_questions(place, tmp_path, capsy
         leak_test.main([str(tmp_path / "in.txt")])
     review.main(["--annotations", path, "--count", "5", "--output", str(tmp_path / "list.md")])
     assert (tmp_path / "list.md").read_text().count("**") == 10
-    speed.main(["--annotations", path, "--repeat", "1"])
-    rates = [int(line.split(":")[1].split()[0].replace(",", "")) for line in capsys.readouterr().out.splitlines()[1:]]
-    assert len(rates) == 6 and min(rates) > 2_000  # the machine may be busy; docs/data.md has the measured rates
 
 
 @needs_real
