@@ -91,6 +91,8 @@ def document(data: dict[str, Any]) -> str:
             f"{where.get('card', where['processor'])}, {where['cores']} cores, torch {where['torch']}, "
             f"load {where['load']:.1f} at the start, {where['commit']}.\n"
         )
+        if note := getattr(kind, "NOTE", ""):
+            parts.append(f"{note}\n")
         parts.append(markdown(kind.rows(data[name]["records"])))
     return "\n".join(parts)
 

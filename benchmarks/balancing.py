@@ -17,6 +17,10 @@ from recipe.tw_grpo.integration.balancing import pack_groups, rows_per_rank
 from recipe.tw_grpo.toolbox.errors import UserError
 
 TITLE = "Whole prompts on a rank, against single responses"
+NOTE = (
+    "The cost of keeping a prompt's responses together. With four prompts a rank and more it is below 1 %; with one "
+    "prompt a rank it grows with the number of ranks, and more prompts a rank are the way out."
+)
 RANKS = (2, 4, 8, 16, 32, 64, 128, 256)
 PROMPTS_A_RANK = (1, 4)
 _PROMPT_TOKENS = 1000  # of a video of 16 frames and its question, which every response carries

@@ -26,6 +26,11 @@ LENGTHS = (400, 4096)
 PEAK, TRAINED, MULTIPLIED = 989e12, 0.4, 0.6  # bf16 operations a second; shares reached by training, by plain products
 MEMORY, STREAMED = 3.35e12, 0.7  # bytes a second; share reached
 LINK = 100e9  # bytes a second between GPUs, a conservative NVLink
+NOTE = (
+    f"Assumed: {PEAK / 1e12:.0f} bf16 TFLOP/s, of which training reaches {TRAINED:.0%} and plain products "
+    f"{MULTIPLIED:.0%}; {MEMORY / 1e12} TB/s, of which {STREAMED:.0%} are reached; {LINK / 1e9:.0f} GB/s between GPUs; "
+    f"one prompt of {PROMPT:,} tokens a GPU with {RESPONSES} responses; no fusion of the element-wise work."
+)
 _MOVED = ("mm", "bmm", "addmm")  # products: counted as operations
 
 

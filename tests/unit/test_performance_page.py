@@ -18,7 +18,7 @@ LOGS = ROOT.parent / "shared/data/logs/clevrer_train_rollouts.jsonl"
 def test_the_page_is_what_the_numbers_print():
     data = json.loads((ROOT / "docs/performance.json").read_text())
     assert (ROOT / "docs/performance.md").read_text() == document(data)
-    assert {name.partition(" ")[0] for name in data} == KINDS.keys()
+    assert {name.partition(" ")[0] for name in data} <= KINDS.keys()
 
 
 def test_a_small_group_is_measured(monkeypatch):
