@@ -105,8 +105,8 @@ class Run:
         bounds = BOUNDS[self.precision]
         rows = [json.loads(line) for line in (self.out / f"rollouts/{step}.jsonl").read_text().splitlines()]
         yield _agreement(step, metrics, bounds)
-        yield self._videos(step, rows)
-        yield self._endings(step, rows)
+        yield self._videos(step, rows, metrics)
+        yield self._endings(step, rows, metrics)
         yield _live_group(step, rows)
         norm = metrics["actor/grad_norm"]
         yield Verdict(f"step {step}: a gradient", 0 < norm < float("inf"), f"actor/grad_norm {norm:.3g}")
@@ -120,20 +120,30 @@ class Run:
 
         return AutoConfig.from_pretrained(self.model)
 
-    def _videos(self, step: int, rows: list[dict[str, Any]]) -> Verdict:
-        """Each prompt has the vision tokens of all its temporal grids."""
+    def _videos(self, step: int, rows: list[dict[str, Any]], metrics: dict[str, float]) -> Verdict:
+        """Each prompt has the vision tokens of all its temporal grids; without token ids (grpo) it is long enough."""
         from examples.rehearsal.videos import tokens_of_a_grid
 
         height, width = tokens_of_a_grid()
-        counts = sorted({row["prompt_ids"].count(self._config.video_token_id) for row in rows})
         expected = PAPER_FRAMES // 2 * height * width
+        if "prompt_ids" not in rows[0]:
+            shortest = metrics["prompt_length/min"]
+            numbers = f"the shortest prompt has {shortest:.0f} tokens, {expected} of a video; {len(rows)} responses"
+            return Verdict(f"step {step}: sixteen frames", expected < shortest < 2 * expected, numbers)
+        counts = sorted({row["prompt_ids"].count(self._config.video_token_id) for row in rows})
         numbers = f"{counts} vision tokens a prompt, expected {expected}; {len(rows)} responses"
         return Verdict(f"step {step}: sixteen frames", counts == [expected] and len(rows) == RANKS * RESPONSES, numbers)
 
-    def _endings(self, step: int, rows: list[dict[str, Any]]) -> Verdict:
-        """Each response ends with a token that ends it, not at the limit."""
+    def _endings(self, step: int, rows: list[dict[str, Any]], metrics: dict[str, float]) -> Verdict:
+        """Each response ends with a token that ends it, not at the limit; without token ids none is at the limit."""
+        from omegaconf import OmegaConf
         from transformers import GenerationConfig
 
+        if "response_ids" not in rows[0]:
+            config = OmegaConf.load(self.out / "config.yaml")
+            longest, limit = metrics["response_length/max"], config.data.max_response_length
+            numbers = f"at most {longest:.0f} tokens, the limit is {limit}"
+            return Verdict(f"step {step}: responses end by themselves", longest < limit, numbers)
         stops = GenerationConfig.from_pretrained(self.model).eos_token_id
         ended = sum(row["response_ids"][-1] in stops for row in rows)
         lengths = [len(row["response_ids"]) for row in rows]
