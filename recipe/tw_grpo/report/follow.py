@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+import signal
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
@@ -175,6 +176,7 @@ def follow(folders: Sequence[Path], port: int = 0) -> None:
     except OSError as error:
         raise UserError(f"--port {port}: {error.strerror}; leave it out for a free one") from None
     server.daemon_threads = True
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs without it
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"http://{ADDRESS}:{server.server_port}/   Ctrl-C ends it; the run goes on", flush=True)
     try:
