@@ -163,25 +163,24 @@ def correlations(groups: Sequence[Group]) -> dict[str, Any]:
     """Quantiles over groups of rank correlations with Eq. 4's weight, over all positions and over parted ones only,
     and the 80/20 rule: weights of the 20 % of a group's tokens with the highest entropy, and of the others."""
 
-    def of(group: Group, what: str, chosen: np.ndarray) -> float | None:
+    def of(group: Group, chosen: np.ndarray) -> dict[str, float | None]:
         w, other = (group.weights[name][chosen] for name in FORMULAS)
-        if what == "position":
-            return rank_correlation(w, np.flatnonzero(chosen))
-        if what == "the other formula":
-            return rank_correlation(w, other)
-        entropy, alive = group.entropy[:, chosen], group.alive[:, chosen]
-        by_token = np.broadcast_to(other if what.startswith("logspace") else w, entropy.shape)
-        return rank_correlation(by_token[alive], entropy[alive])
-
-    names = ("token entropy", "position", "the other formula", "logspace_k3 and token entropy")
-    every: Callable[[Group], np.ndarray] = lambda group: np.ones_like(group.parted)  # noqa: E731
-    parted: Callable[[Group], np.ndarray] = lambda group: group.states == STATES.index("parted")  # noqa: E731
-    result: dict[str, Any] = {
-        name: {
-            "all": quantiles([of(group, name, every(group)) for group in groups]),
-            "parted": quantiles([of(group, name, parted(group)) for group in groups]),
+        row, t = np.nonzero(group.alive[:, chosen])
+        entropy = group.entropy[:, chosen][row, t]
+        return {
+            "token entropy": rank_correlation(w[t], entropy),
+            "position": rank_correlation(w, np.flatnonzero(chosen)),
+            "the other formula": rank_correlation(w, other),
+            "logspace_k3 and token entropy": rank_correlation(other[t], entropy),
         }
-        for name in names
+
+    places = {
+        "all": [of(group, np.ones_like(group.parted)) for group in groups],
+        "parted": [of(group, group.states == STATES.index("parted")) for group in groups],
+    }
+    result: dict[str, Any] = {
+        name: {place: quantiles([one[name] for one in each]) for place, each in places.items()}
+        for name in places["all"][0]
     }
     shares = {"top": [], "rest": []}
     for group in groups:

@@ -2,19 +2,21 @@
 """examples/weights: its measures on groups small enough to know the answer, and docs/weights.md as it prints it."""
 
 import json
-import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from examples.weights import figures, measures
 from examples.weights.__main__ import main, rounded
 from examples.weights.measures import Group
 from examples.weights.sample import read_prompts
+from recipe.tw_grpo.divergence import group_divergence_reference
 from recipe.tw_grpo.toolbox.errors import UserError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = DOCS / "weights.md"
 
 
 def record(temperature=1.0, size=8):
@@ -123,6 +125,7 @@ def test_results_become_tables_and_figures(small, tmp_path):
     for name in ("a.svg", "b.svg"):
         figures.draw(small, tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert figures.digest(small) in (tmp_path / "a.svg").read_text()
 
 
 def test_fill_replaces_tables_and_keeps_sentences(small):
@@ -133,12 +136,21 @@ def test_fill_replaces_tables_and_keeps_sentences(small):
         figures.fill(page.replace("<!-- facts -->", ""), small)
 
 
-def test_the_page_is_what_the_numbers_print(tmp_path):
-    results, page = json.loads((DOCS / "weights.json").read_text()), (DOCS / "weights.md").read_text()
+def test_the_page_is_what_the_numbers_print():
+    results, page = json.loads((DOCS / "weights.json").read_text()), PAGE.read_text()
     assert figures.fill(page, results) == page
-    figures.draw(results, tmp_path / "weights.svg")
-    of_page, redrawn = (ET.parse(folder / "weights.svg") for folder in (DOCS / "images", tmp_path))
-    assert "images/weights.svg" in page and of_page.getroot().attrib == redrawn.getroot().attrib
+    assert "](images/weights.svg)" in page
+    assert figures.digest(results) in (DOCS / "images/weights.svg").read_text(), "the figure shows other numbers"
+
+
+@pytest.mark.parametrize("n_ended, share", [(1, 1.0), (4, 0.67), (6, 0.35), (7, 0.18)])
+def test_ended_responses_lower_the_divergence_as_the_page_says(n_ended, share):
+    sure = torch.nn.functional.one_hot(torch.arange(8), 50_000)[:, None].double() * 60
+    sure = torch.where(sure > 0, sure, -60)
+    lengths = torch.tensor([1] * n_ended + [2] * (8 - n_ended))
+    D = group_divergence_reference(sure.expand(-1, 2, -1), lengths)
+    assert D[1].item() == pytest.approx(8 * np.log(8) - n_ended * np.log(n_ended), abs=5e-3)
+    assert round(D[1].item() / (8 * np.log(8)), 2) == share and f"{share:.0%}".replace("%", " %") in PAGE.read_text()
 
 
 def test_the_prompts_are_fifty_and_without_video():
