@@ -9,8 +9,8 @@ its own name at this address gets nothing.
 from __future__ import annotations
 
 import json
-import sys
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
