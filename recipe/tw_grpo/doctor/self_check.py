@@ -156,7 +156,14 @@ def _tests(folder: str, pattern: str) -> str:
 
 def probes(device: bool) -> str:
     """Every repair: the defect is there without it and gone with it, in the installed verl and vLLM."""
-    return _tests("verl", "test_repairs*.py")
+    return _tests("verl", "test_repairs.py")
+
+
+def engine_probes(device: bool) -> str:
+    """The repairs within verl's FSDP engine, which in this set runs on a GPU only."""
+    if not device:
+        raise NotChecked("verl's engine needs a GPU here; tests/run.sh runs them with the CPU set")
+    return _tests("verl", "test_repairs_*.py")
 
 
 def unit_tests(device: bool) -> str:
@@ -173,7 +180,7 @@ CHECKS: dict[str, Check] = {
     "video": video,
     "settings": compositions,
 }
-WITHOUT_DEVICE: dict[str, Check] = {"probes": probes, "unit tests": unit_tests}
+WITHOUT_DEVICE: dict[str, Check] = {"probes": probes, "engine": engine_probes, "unit tests": unit_tests}
 
 
 def run(checks: dict[str, Check], device: bool) -> Iterator[tuple[str, str, str, float]]:
