@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from recipe.tw_grpo.integration import repairs
+from recipe.tw_grpo.runs.folder import versions
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBES = Path(__file__).with_name("repair_probes.py")
@@ -196,6 +197,8 @@ def test_settings_that_cannot_be_kept_are_refused_in_one_line(variables, complai
 @pytest.fixture(scope="module")
 def distances():
     """{repaired or not: {program: largest distance of vLLM's log-probabilities from that program's positions}}."""
+    if "vllm" in versions() and not any(Path("/dev").glob("nvidia[0-9]*")):
+        pytest.skip("vLLM's GPU build answers nothing without a GPU")
     script = str(PROBES.with_name("time_positions_log_probs.py"))
     variables = {"yes": {"TW_GRPO_VLLM_REPAIRS": "1"}, "no": {}}
     with ThreadPoolExecutor() as pool:
