@@ -7,16 +7,14 @@ One prompt a GPU, as in the published run. Bytes of the element-wise work are co
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import recipe.tw_grpo.doctor
 from recipe.tw_grpo.divergence import group_divergence
+from recipe.tw_grpo.doctor.model_sizes import published
 
 TITLE = "A step of 7B on paper"
 MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
@@ -64,8 +62,7 @@ def bytes_a_logit() -> float:
 
 def run() -> list[dict[str, Any]]:
     """One record for each length of the responses."""
-    sizes = Path(recipe.tw_grpo.doctor.__file__).with_name("model_sizes.json")
-    model = json.loads(sizes.read_text(encoding="utf-8"))["models"][MODEL]
+    model = published()[MODEL]
     text = model["text_config"]
     d, layers, V = text["hidden_size"], text["num_hidden_layers"], text["vocab_size"]
     kv = d * text["num_key_value_heads"] // text["num_attention_heads"]

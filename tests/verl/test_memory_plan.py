@@ -257,14 +257,15 @@ def test_what_cannot_fit_is_refused_with_what_helps(changes, gib, named, launch)
     for setting, value in changes.items():
         OmegaConf.update(config, setting, value)
     sizes = model_sizes.sizes(config)
-    (line,) = plan.problems(config, sizes, gib, "a test")
+    (line,) = plan.problems(memory.plan(config, sizes, gib), config, sizes, gib, "a test")
     assert named in line.partition(":")[0] and "\n" not in line and "set " in line
     cured = Settings.of(config)
     for setting, value in plan.remedy(config, sizes, gib):
         assert f"{setting}={value}" in line
         cured = cured.changed(setting, value)
-    assert memory.plan(cured, sizes, gib).fits
-    assert not list(plan.problems(cured, sizes, gib, "a test"))
+    planned = memory.plan(cured, sizes, gib)
+    assert planned.fits
+    assert not list(plan.problems(planned, cured, sizes, gib, "a test"))
 
 
 def test_check_prints_the_plan_and_refuses(launch, tmp_path):

@@ -106,8 +106,8 @@ def memory_plan(found: Findings, variables: Mapping[str, str], start: bool) -> N
     except UserError as error:
         found.notes.append(f"no memory plan: {one_line(error)}")
         return
-    found.notes += plan.notes(found.config, sizes, gib, whose)
-    found.problems += plan.problems(found.config, sizes, gib, whose)
+    found.notes += plan.notes(planned, found.config, sizes, gib, whose)
+    found.problems += plan.problems(planned, found.config, sizes, gib, whose)
     (found.problems if start else found.notes).extend(plan.machine_problems(found.config, planned))
 
 

@@ -172,7 +172,7 @@ class _Run:
         kept = tokens * self.sizes.hidden * self.compute * self.sizes.layers
         layer_work = self.layer_activations(tokens)
         if not self.config.actor_rollout_ref.model.enable_gradient_checkpointing:
-            kept, layer_work = layer_work * self.sizes.layers, layer_work
+            kept = layer_work * self.sizes.layers
         gathered = root * self.compute + root_trained * self.compute
         following = 2 * layer * self.compute  # gathered ahead: NCCL's buffer and the parameters
         reduced = self.reduce * (1 + 1 / self.shards)  # input and output of a reduce-scatter

@@ -124,11 +124,10 @@ def _assignments(settings: Iterable[tuple[str, Any]]) -> str:
     return ", ".join(f"{setting}={value}" for setting, value in settings)
 
 
-def problems(config: DictConfig, sizes: model_sizes.Sizes, gib: float, whose: str) -> Iterator[str]:
+def problems(planned: Plan, config: DictConfig, sizes: model_sizes.Sizes, gib: float, whose: str) -> Iterator[str]:
     """One line when the run cannot fit into GPUs of `gib` GiB."""
     from omegaconf import OmegaConf
 
-    planned = memory.plan(config, sizes, gib)
     if planned.possible:
         return
     settings = remedy(config, sizes, gib)
@@ -147,9 +146,8 @@ def problems(config: DictConfig, sizes: model_sizes.Sizes, gib: float, whose: st
     yield f"{first}={OmegaConf.select(config, first)}: {needs}: {cure}"
 
 
-def notes(config: DictConfig, sizes: model_sizes.Sizes, gib: float, whose: str) -> Iterator[str]:
+def notes(planned: Plan, config: DictConfig, sizes: model_sizes.Sizes, gib: float, whose: str) -> Iterator[str]:
     """The plan, and whether it is tight."""
-    planned = memory.plan(config, sizes, gib)
     yield from lines(planned, config, sizes, whose)
     if planned.possible and not (planned.fits and planned.headroom >= TIGHT):
         settings = remedy(config, sizes, gib) if not planned.fits else []
@@ -266,8 +264,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     variables = os.environ if args.gpu_gib is None else {VARIABLE: str(args.gpu_gib)}
     gib, whose = gpu_gib(variables)
     sizes = model_sizes.sizes(config)
-    print("\n".join(notes(config, sizes, gib, whose)))
-    refused = list(problems(config, sizes, gib, whose))
+    planned = memory.plan(config, sizes, gib)
+    print("\n".join(notes(planned, config, sizes, gib, whose)))
+    refused = list(problems(planned, config, sizes, gib, whose))
     for line in refused:
         print(f"tw_grpo: error: {line}", file=sys.stderr)
     return 2 if refused else 0
