@@ -23,7 +23,7 @@ import psutil
 from tqdm import tqdm
 
 from data_prep.videos.files import FRAME_FOLDER_FPS, picture_files, refuse_shape
-from recipe.tw_grpo.toolbox import torchvision_operators
+from recipe.tw_grpo.toolbox import torchcodec, torchvision_operators
 from recipe.tw_grpo.toolbox.command_line import Parser, integer
 from recipe.tw_grpo.toolbox.errors import UserError
 
@@ -79,12 +79,8 @@ def reader_name() -> str:
     module = qwen()
     if module.FORCE_QWENVL_VIDEO_READER:
         return module.FORCE_QWENVL_VIDEO_READER
-    try:
-        import torchcodec.decoders  # noqa: F401
-
+    if torchcodec.problem() is None:
         return "torchcodec"
-    except (ImportError, RuntimeError, OSError):  # RuntimeError: its wheel wants libraries this machine lacks
-        pass
     try:
         import decord  # noqa: F401
 

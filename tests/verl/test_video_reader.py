@@ -21,7 +21,8 @@ import verl
 os.environ.pop("FORCE_QWENVL_VIDEO_READER", None)  # the CPU platform sets it
 from qwen_vl_utils import vision_process
 from recipe.tw_grpo.integration import video_reader
-said = {"loads": video_reader.torchcodec_problem() is None, "defect": video_reader.defect(vision_process)}
+from recipe.tw_grpo.toolbox import torchcodec
+said = {"loads": torchcodec.problem() is None, "defect": video_reader.defect(vision_process)}
 try:
     said["backend"] = vision_process.get_video_reader_backend()
 except RuntimeError as error:

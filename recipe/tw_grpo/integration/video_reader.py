@@ -13,27 +13,17 @@ import importlib.util
 import sys
 from types import ModuleType
 
+from recipe.tw_grpo.toolbox import torchcodec
+
 WAYS_OUT = (
     "install decord, or FFmpeg's libraries (Debian, Ubuntu: apt-get install ffmpeg), or name a reader that works with "
     "FORCE_QWENVL_VIDEO_READER"
 )
 
 
-@functools.lru_cache(maxsize=1)
-def torchcodec_problem() -> str | None:
-    """Why torchcodec cannot decode in this process; None when it can. Imports torch, once a process."""
-    if importlib.util.find_spec("torchcodec") is None:
-        return "torchcodec is not installed"
-    try:
-        importlib.import_module("torchcodec.decoders")
-    except (ImportError, OSError, RuntimeError) as error:  # which of them depends on its version
-        return f"torchcodec does not load ({str(error).partition(' Likely')[0].splitlines()[0]})"
-    return None
-
-
 def no_reader() -> str | None:
     """One line when no video file can be read in this process, with the ways out; None when one can."""
-    problem = torchcodec_problem()
+    problem = torchcodec.problem()
     if problem is None or importlib.util.find_spec("decord") is not None:
         return None
     io = importlib.import_module("torchvision.io")
@@ -50,7 +40,7 @@ def apply(module: ModuleType) -> None:
     choose = module.get_video_reader_backend
 
     def is_torchcodec_available() -> bool:
-        return torchcodec_problem() is None
+        return torchcodec.problem() is None
 
     @functools.lru_cache(maxsize=1)
     def get_video_reader_backend() -> str:
@@ -58,7 +48,7 @@ def apply(module: ModuleType) -> None:
         if backend == "torchvision" and (problem := no_reader()):
             raise RuntimeError(problem)
         if backend == "decord" and importlib.util.find_spec("torchcodec") and module.FORCE_QWENVL_VIDEO_READER is None:
-            print(f"tw_grpo: videos are read with decord: {torchcodec_problem()}", file=sys.stderr)
+            print(f"tw_grpo: videos are read with decord: {torchcodec.problem()}", file=sys.stderr)
         return backend
 
     module.is_torchcodec_available = is_torchcodec_available
@@ -67,4 +57,4 @@ def apply(module: ModuleType) -> None:
 
 def defect(module: ModuleType) -> bool:
     """True while the module would choose torchcodec in a process where it does not load."""
-    return bool(module.is_torchcodec_available()) and torchcodec_problem() is not None
+    return bool(module.is_torchcodec_available()) and torchcodec.problem() is not None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recipe.tw_grpo.groups import grouped
-from recipe.tw_grpo.toolbox import torchvision_operators
+from recipe.tw_grpo.toolbox import torchcodec, torchvision_operators
 
 HEIGHT = 96  # px of a frame in the strip
 MOST = 16  # frames of a strip; of more, so many at equal distances
@@ -107,14 +107,7 @@ class Frames:
 
     def _reader(self) -> Any:
         readers, forced = self._module.VIDEO_READER_BACKENDS, self._module.FORCE_QWENVL_VIDEO_READER
-        if forced:
-            return readers[forced]
-        try:
-            import torchcodec.decoders  # noqa: F401
-
-            return readers["torchcodec"]
-        except (ImportError, OSError, RuntimeError):  # its wheel wants libraries this machine may lack
-            return readers["decord"]
+        return readers[forced or ("decord" if torchcodec.problem() else "torchcodec")]
 
 
 def _existing(file: Path, beside: Path) -> Path:
