@@ -18,11 +18,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from recipe.tw_grpo.report.head import settings_of
-from recipe.tw_grpo.report.html import frames_of, heads_of, page_of, read_for_page
+from recipe.tw_grpo.report.html import digest_of, frames_of, heads_of, page_of, read_for_page
 from recipe.tw_grpo.report.reading import Files, Run, read_rows
 from recipe.tw_grpo.report.samples import Digest, group_rows
-from recipe.tw_grpo.report.tokens import TokenTexts, load_tokenizer
 from recipe.tw_grpo.toolbox.errors import UserError
 
 _EVERY = 1.0  # seconds between two looks at the files
@@ -104,9 +102,7 @@ class Live:
 
     def _tool(self, run: Run) -> tuple[Digest, Any]:
         if run.folder not in self._tools:
-            tokenizer = load_tokenizer(run)
-            texts = TokenTexts(tokenizer) if tokenizer else None
-            self._tools[run.folder] = Digest(run, settings_of(run), texts, 0), frames_of(run)
+            self._tools[run.folder] = digest_of(run, 0), frames_of(run)
         return self._tools[run.folder]
 
 

@@ -21,10 +21,9 @@ from recipe.tw_grpo.report.tokens import TokenTexts, load_tokenizer
 from recipe.tw_grpo.runs.frames import Frames
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.files import whole_file
-from recipe.tw_grpo.toolbox.html import assets, page
+from recipe.tw_grpo.toolbox.html import FRAME_ROOM, TEXT_ROOM, assets, page
 
 PAGE = Path(__file__).parent / "page"
-TEXT_ROOM, FRAME_ROOM = 8_000_000, 4_000_000  # bytes; in base64 a third more
 STYLES = ("uPlot.min.css", "report.css")
 SCRIPTS = ("uPlot.iife.min.js", "store.js", "curves.js", "panels.js", "maps.js", "samples.js", "group.js", "main.js")
 LICENCE = "uPlot.LICENSE.txt"  # goes with every copy of its code, so with every page
@@ -38,13 +37,14 @@ def read_for_page(folder: Path, shared_by: int = 1, files: Files | None = None) 
         UserError: as `read_run`.
     """
 
-    def digest(run: Run, dumps: int) -> Digest:
-        tokenizer = load_tokenizer(run)
-        texts = TokenTexts(tokenizer) if tokenizer else None
-        return Digest(run, settings_of(run), texts, TEXT_ROOM / shared_by / dumps)
-
-    run = read_run(folder, digest, files)
+    run = read_run(folder, lambda run, dumps: digest_of(run, TEXT_ROOM / shared_by / dumps), files)
     return run, summarize(run)
+
+
+def digest_of(run: Run, room: float) -> Digest:
+    """What makes and packs the groups of a run, with its own tokenizer; `room` as of `Digest`."""
+    tokenizer = load_tokenizer(run)
+    return Digest(run, settings_of(run), TokenTexts(tokenizer) if tokenizer else None, room)
 
 
 def heads_of(read: Sequence[Read]) -> list[dict[str, Any]]:

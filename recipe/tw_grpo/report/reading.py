@@ -130,9 +130,9 @@ def read_run(folder: Path, digest: Callable[[Run, int], Digest] | None = None, f
         )
     run = Run(folder, {}, RewardConfig())
     _read_settings(run)
-    makes = digest(run, len(dumps)) if digest else None
+    makes, files = digest(run, len(dumps)) if digest else None, files or Files()
     for path in dumps:
-        part = files.part(run, path, makes) if files else Files().part(run, path, makes)
+        part = files.part(run, path, makes)
         run.responses += part.responses
         run.notes += part.notes
         run.digests |= part.digests

@@ -9,9 +9,7 @@ position, so they are kept once a group; where a dump has others for a response,
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +23,7 @@ from recipe.tw_grpo.integration import names
 from recipe.tw_grpo.report.reading import Row, Run
 from recipe.tw_grpo.report.tokens import TokenTexts
 from recipe.tw_grpo.reward import kind_of
+from recipe.tw_grpo.toolbox.html import packed
 from recipe.tw_grpo.toolbox.letters import listed_options
 
 _ADVANTAGES = (ESTIMATOR, "grpo")  # the estimators whose advantage is Eq. 1
@@ -140,7 +139,7 @@ class Digest:
             "w": _rounded(shared["w"], "w"),
             "responses": responses,
         }
-        return gzip.compress(json.dumps(group, separators=(",", ":")).encode(), 6, mtime=0)
+        return packed(group)
 
     def _group(self, step: int, number: int, rows: Sequence[Row]) -> Group:
         line, truth = rows[0][1], rows[0][0].truth

@@ -7,7 +7,6 @@ while there is room, and it says how many are not there.
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +16,10 @@ from recipe.tw_grpo.runs.frames import Frames
 from recipe.tw_grpo.scoring.compare import Pair, letters
 from recipe.tw_grpo.scoring.score import Scored
 from recipe.tw_grpo.toolbox.files import whole_file
-from recipe.tw_grpo.toolbox.html import assets, page
+from recipe.tw_grpo.toolbox.html import FRAME_ROOM, TEXT_ROOM, assets, packed, page
 
 PAGE = Path(__file__).parent / "page"
 EVALUATION = "evaluation.json"  # beside the answers of an evaluation; it names the questions' file
-TEXT_ROOM, FRAME_ROOM = 8_000_000, 4_000_000  # bytes; in base64 a third more
 
 
 def write_comparison(
@@ -49,10 +47,10 @@ def write_comparison(
     text_room, frame_room = TEXT_ROOM, FRAME_ROOM
     for i in changed:
         (x, y), category = pairs[i]
-        packed = _packed(x, y)
-        if text_room < len(packed):
+        both = _packed(x, y)
+        if text_room < len(both):
             break
-        text_room -= len(packed)
+        text_room -= len(both)
         index = x.sample.fields.get("index")
         entry = None if index is None else frames.entry(str(index), x.sample.question)
         strip = frames.strip(entry) if entry and frame_room > 0 else None
@@ -64,7 +62,7 @@ def write_comparison(
                 strips[f"s{number}"] = strip
         rows.append([x.sample.question[:200], x.kind, category, x.soft, y.soft, letters(x.predicted),
                      letters(y.predicted), number])  # fmt: skip
-        blobs.append((f"q{len(rows) - 1}", packed))
+        blobs.append((f"q{len(rows) - 1}", both))
     head = {
         "a": result["a"],
         "b": result["b"],
@@ -110,4 +108,4 @@ def _packed(x: Scored, y: Scored) -> bytes:
              "malformed": z.malformed, "line": z.sample.line} for z in (x, y)
         ],
     }  # fmt: skip
-    return gzip.compress(json.dumps(question, separators=(",", ":")).encode(), 6, mtime=0)
+    return packed(question)

@@ -9,6 +9,7 @@ nothing.
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import html
 import json
@@ -16,6 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+TEXT_ROOM, FRAME_ROOM = (
+    8_000_000,
+    4_000_000,
+)  # bytes a page may hold of packed texts and of frames; in base64 a third more
 LOOK = Path(__file__).parent / "page"  # what every page shares: look.css, look.js
 
 
@@ -60,6 +65,11 @@ def page(
         yield f'<script type="text/plain" id="{name}">{base64.b64encode(content).decode()}</script>\n'
     yield from (f"<script>{script}</script>\n" for script in scripts)
     yield "</body>\n</html>\n"
+
+
+def packed(value: Any) -> bytes:
+    """gzip of JSON, which a script reads with `look.unpacked`; the same value gives the same bytes."""
+    return gzip.compress(json.dumps(value, separators=(",", ":")).encode(), 6, mtime=0)
 
 
 def embedded(value: Any) -> str:
