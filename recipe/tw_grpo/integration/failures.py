@@ -68,13 +68,14 @@ def report_failures(agent_loop: ModuleType) -> None:
         room = self.rollout_config.prompt_length
         try:
             tokens = await build_tokens(self, *args, **kwargs)
+            if len(tokens) <= room or self.data_config.get("truncation") != "error":
+                return tokens
+            count = len(tokens)
         except ValueError as error:
-            if match := _TOO_LONG.match(str(error)):
-                raise UserError(f"its prompt has {match[1]} tokens, data.max_prompt_length={room}") from None
-            raise
-        if len(tokens) > room and self.data_config.get("truncation") == "error":
-            raise UserError(f"its prompt has {len(tokens)} tokens, data.max_prompt_length={room}")
-        return tokens
+            if (match := _TOO_LONG.match(str(error))) is None:
+                raise
+            count = int(match[1])
+        raise UserError(f"its prompt has {count} tokens, data.max_prompt_length={room}")
 
     agent_loop.AgentLoopWorker._run_agent_loop = _run_agent_loop
     agent_loop.AgentLoopBase.ct_build_initial_tokens = ct_build_initial_tokens

@@ -99,8 +99,7 @@ class TokenWeightsMixin:
             return batch
         fields = ["advantages", names.TOKEN_DIVERGENCE, "rm_scores", "extra_fields"]
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
-        real = [not tag.get("is_padding", False) for tag in batch.tags]
-        groups = rows_by_group([names.uid_of(key) for key in batch.keys], real)
+        groups = _groups(batch)
         weighed = {uid: rows for uid, rows in groups.items() if uid not in self._left_out}
         divergence = list(data[names.TOKEN_DIVERGENCE].unbind())
         weights, not_finite = weigh_groups(weighed, divergence, self.tw_grpo)
@@ -149,13 +148,17 @@ class TokenWeightsMixin:
         super()._dump_generations(*args, reward_extra_infos_dict=reward_extra_infos_dict, **kwargs)
 
 
+def _groups(batch: KVBatchMeta) -> dict[str, list[int]]:
+    """Rows of each prompt; verl's placeholders are in none."""
+    real = [not tag.get("is_padding", False) for tag in batch.tags]
+    return rows_by_group([names.uid_of(key) for key in batch.keys], real)
+
+
 def _dead_prompts(batch: KVBatchMeta) -> frozenset[str]:
     """uids of the prompts whose responses all have the same reward."""
     data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["rm_scores"])
     rewards = [row.sum().item() for row in data["rm_scores"].unbind()]
-    real = [not tag.get("is_padding", False) for tag in batch.tags]
-    groups = rows_by_group([names.uid_of(key) for key in batch.keys], real)
-    return frozenset(uid for uid, rows in groups.items() if len({rewards[row] for row in rows}) == 1)
+    return frozenset(uid for uid, rows in _groups(batch).items() if len({rewards[row] for row in rows}) == 1)
 
 
 def _dump_columns(batch: KVBatchMeta, left_out: frozenset[str]) -> dict[str, dict[str, Any]]:
