@@ -18,16 +18,16 @@ from recipe.tw_grpo.toolbox.command_line import Parser, integer, run_main
 from recipe.tw_grpo.toolbox.errors import UserError
 from recipe.tw_grpo.toolbox.tables import markdown
 
+# kind: module, the options its `run` takes
 KINDS = {
-    "divergence": divergence,
-    "step": step,
-    "on_paper": on_paper,
-    "balancing": balancing,
-    "video": video,
-    "rewards": rewards,
-    "inversion": inversion,
+    "divergence": (divergence, ("device", "repeats")),
+    "step": (step, ("pairs",)),
+    "on_paper": (on_paper, ()),
+    "balancing": (balancing, ("log",)),
+    "video": (video, ("parquet",)),
+    "rewards": (rewards, ("log",)),
+    "inversion": (inversion, ("annotations",)),
 }
-_NEEDS = {"balancing": "log", "rewards": "log", "inversion": "annotations", "video": "parquet"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,27 +51,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     for kind in args.kinds:
         if kind not in KINDS:
             raise UserError(f"{kind!r} is none of {', '.join(KINDS)}")
-        if kind in _NEEDS and getattr(args, _NEEDS[kind]) is None:
-            raise UserError(f"{kind} needs --{_NEEDS[kind]}")
+        for option in KINDS[kind][1]:
+            if getattr(args, option) is None:
+                raise UserError(f"{kind} needs --{option}")
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no GPU here")
     try:
         data: dict[str, Any] = json.loads(args.json.read_text()) if args.json.exists() else {}
     except ValueError as error:
         raise UserError(f"{args.json}: no JSON, so nothing can be added to it") from error
-    given = {
-        "divergence": (args.device, args.repeats),
-        "step": (args.pairs,),
-        "on_paper": (),
-        "balancing": (args.log,),
-        "video": (args.parquet,),
-        "rewards": (args.log,),
-        "inversion": (args.annotations,),
-    }
     for kind in args.kinds:
         machine = measure.machine(args.device)
+        module, options = KINDS[kind]
         name = f"{kind} on cuda" if args.device == "cuda" and kind == "divergence" else kind
-        data[name] = {"machine": machine, "records": KINDS[kind].run(*given[kind])}
+        data[name] = {"machine": machine, "records": module.run(*(getattr(args, option) for option in options))}
         args.json.write_text(json.dumps(data, indent=1) + "\n")
     page = document(data)
     if args.docs:
@@ -84,7 +77,7 @@ def document(data: dict[str, Any]) -> str:
     """docs/performance.md."""
     parts = ["# What it costs\n", "Printed by `python -m benchmarks`; do not edit. Medians; repeats interleaved.\n"]
     for name in sorted(data, key=lambda name: list(KINDS).index(name.partition(" ")[0])):
-        kind, where = KINDS[name.partition(" ")[0]], data[name]["machine"]
+        kind, where = KINDS[name.partition(" ")[0]][0], data[name]["machine"]
         parts.append(f"## {kind.TITLE}\n")
         parts.append(f"{kind.__doc__.partition(chr(10))[0]}\n")
         parts.append(

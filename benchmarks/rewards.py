@@ -1,53 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long one core takes to score a response (Eq. 7 and format), for real responses and for longer and longer ones."""
+"""How long one core takes to score a response (Eq. 7 and format), for real responses and for ones made to be slow.
+
+The texts are those of `python -m recipe.tw_grpo.scoring speed`, which names the slowest one; here they grow.
+"""
 
 from __future__ import annotations
 
-import json
 import statistics
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from recipe.tw_grpo.reward import score_response
-from recipe.tw_grpo.toolbox.errors import UserError
+from recipe.tw_grpo.scoring.reading import read_log
+from recipe.tw_grpo.scoring.speed import HOSTILE, OPTIONS, hostile, seconds
 
 TITLE = "Scoring on one core"
-OPTIONS = ["The cube collides with the sphere", "The cylinder enters", "The sphere stays", "Nothing moves"]
-_PIECES = ("so the answer could be A, ", "(B) or C. ", "<answer>", "option D: ", "答案 ", "\\boxed{A} ", "x" * 25)
+LENGTHS = (1_000, 10_000, 100_000)
 
 
 def run(log: Path) -> list[dict[str, Any]]:
-    """Seconds of one core a response: the log's own, and longer and longer ones of pieces that look like answers.
+    """Seconds of one core a response: the log's own, and hostile ones of each length.
 
     Raises:
-        UserError: a line of the log without an output.
+        UserError: the log cannot be read.
     """
-    texts = []
-    for number, line in enumerate(log.read_text(encoding="utf-8").split("\n"), 1):
-        if line:
-            try:
-                texts.append(json.loads(line)["output"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise UserError(f"{log}:{number}: a line of a rollout log has an output") from error
-    records = [_timed(f"{len(texts):,} responses of {log.name}", texts)]
-    for length in (1_000, 10_000, 100_000):
-        texts = ["<think>" + f"{i}" + piece * (length // len(piece)) for piece in _PIECES for i in range(3)]
-        records.append(_timed(f"{len(texts)} of pieces that look like answers", texts))
+    samples = [(sample.response, sample.truth or "A", sample.options) for sample in read_log(log).samples]
+    records = [_timed(f"{len(samples):,} responses of {log.name}", samples)]
+    for length in LENGTHS:
+        made = [(hostile(name, length), "A,C", OPTIONS) for name in HOSTILE]
+        records.append(_timed(f"{len(made)} made to be slow", made))
     return records
 
 
-def _timed(name: str, texts: list[str]) -> dict[str, Any]:
-    seconds = []
-    for text in texts:
-        start = time.process_time()
-        score_response(text, "A,C", OPTIONS)
-        seconds.append(time.process_time() - start)
+def _timed(name: str, responses: Sequence[tuple[str, str, Any]]) -> dict[str, Any]:
+    used = [seconds(lambda one=one: score_response(*one), times=1) for one in responses]
     return {
         "texts": name,
-        "characters": statistics.mean(map(len, texts)),
-        "median": statistics.median(seconds),
-        "longest": max(seconds),
+        "characters": statistics.mean(len(text) for text, _, _ in responses),
+        "median": statistics.median(used),
+        "longest": max(used),
     }
 
 
@@ -55,14 +47,6 @@ def rows(records: list[dict[str, Any]]) -> list[list[str]]:
     """The table of `run`'s records."""
     table = [["responses", "characters, mean", "median, µs", "longest, µs", "median, ns a character"]]
     for r in records:
-        of_character = f"{1e9 * r['median'] / r['characters']:.0f}"
-        table.append(
-            [
-                r["texts"],
-                f"{r['characters']:,.0f}",
-                f"{1e6 * r['median']:,.0f}",
-                f"{1e6 * r['longest']:,.0f}",
-                of_character,
-            ]
-        )
+        numbers = [r["characters"], 1e6 * r["median"], 1e6 * r["longest"], 1e9 * r["median"] / r["characters"]]
+        table.append([r["texts"], *(f"{number:,.0f}" for number in numbers)])
     return table
